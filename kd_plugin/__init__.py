@@ -1,0 +1,19 @@
+"""Knowledge distillation for MMDetection and MMSegmentation: DIST and DIST+.
+
+Importing this package registers everything by name in mmengine's root registry and lets mmengine
+resume its own checkpoints under torch >= 2.6.
+
+    images ─► student.loss(…) ──taps──► student logits, features ─► aligner ─┐
+       │            └─ RoIs (two-stage) ─┐                                   ├─► loss ─► loss_<name>
+       └─► teacher, only what is tapped ◄┘──taps──► its logits, features ────┘   + the task losses
+"""
+
+from . import losses
+from .distillers import DetectorDistiller, SegmentorDistiller
+from .hooks import DistillationHook, allow_mmengine_checkpoints, attach_to_runners
+from .version import __version__
+
+allow_mmengine_checkpoints()
+attach_to_runners()
+
+__all__ = ['DetectorDistiller', 'DistillationHook', 'SegmentorDistiller', '__version__', 'losses']

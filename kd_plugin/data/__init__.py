@@ -1,0 +1,18 @@
+"""The embedded data set DigitScenes; ``python -m kd_plugin.data`` writes it."""
+
+from .digit_scenes import (
+    CLASSES,
+    MIN_VISIBLE,
+    PALETTE,
+    SPLITS,
+    Digit,
+    Scene,
+    Settings,
+    ensure,
+    generate,
+    make_scene,
+    split_digits,
+)
+
+__all__ = ['CLASSES', 'MIN_VISIBLE', 'PALETTE', 'SPLITS', 'Digit', 'Scene', 'Settings', 'ensure',
+           'generate', 'make_scene', 'split_digits']

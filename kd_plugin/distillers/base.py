@@ -1,0 +1,321 @@
+"""What both distillers share: a student that trains as ever, a teacher, and the losses between."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from kd_plugin.idle import StandIn, bypass, find_idle
+from kd_plugin.rng import preserved_random_state
+from kd_plugin.taps import Taps, find_module
+from kd_plugin.teacher import Renormalization, build_model, build_teacher, current_scope
+
+from .entry import Entry
+
+# Side of the square of zeros that both models see once, when built, to learn their taps' shapes.
+_PROBE_SIZE = 128
+# Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
+RoISource = str | None
+
+
+class _Frozen:
+    """Keeps the teacher out of the module tree.
+
+    So no optimizer, checkpoint, DDP broadcast or ``train()`` ever meets it; copies of the
+    distiller (an EMA, say) share it.
+    """
+
+    def __init__(self, teacher: nn.Module, renormalize: Renormalization) -> None:
+        self.teacher = teacher
+        self.renormalize = renormalize
+
+    def __deepcopy__(self, memo: dict) -> _Frozen:
+        return self
+
+
+class BaseDistiller(BaseModel):
+    """A student wrapped with a teacher and the distillation losses between them.
+
+    To everything outside it is the student: prediction, evaluation, ``state_dict()`` and unknown
+    attributes are the student's own. Only ``mode='loss'`` adds to it.
+
+    Args:
+        student: The student's model dict, as in its plain config.
+        teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
+        distill: One dict per pair of taps, see :class:`~kd_plugin.distillers.entry.Entry`.
+
+    Raises:
+        ValueError: Whatever of it does not fit together, at build time.
+    """
+
+    #: Registry scope where no program is running.
+    scope: str
+
+    def __init__(self, student: dict, teacher: dict, distill: list[dict]) -> None:
+        scope = current_scope(self.scope)
+        # The student first and alone: it must meet the random state of plain training.
+        built = build_model(student, scope)
+        super().__init__(data_preprocessor=built.data_preprocessor)
+        self.student = built
+        with preserved_random_state():
+            self.entries = nn.ModuleList(Entry(options) for options in distill)
+            names = [entry.name for entry in self.entries]
+            if len(set(names)) < len(names):
+                raise ValueError(f'distill entries need names of their own, got {names}')
+            model = build_teacher(teacher, self.scope)
+            renormalize = Renormalization(built.data_preprocessor, model.data_preprocessor)
+            # Not a registered submodule, see _Frozen.
+            self.__dict__['_frozen'] = _Frozen(model, renormalize)
+            self._check_paths()
+            self._sources = {entry.name: self._roi_source(entry) for entry in self.entries}
+            self._idle: list[StandIn] = []
+            self._probe()
+        self._register_state_dict_hook(_keep_student_keys)
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The teacher, in eval mode; no part of this module's tree."""
+        return self._frozen.teacher
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == 'student':
+                raise
+            # Hooks written for the plain model find what they look for.
+            return getattr(self.student, name)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> BaseDistiller:
+        # What moves or casts this module moves the teacher too.
+        self._frozen.teacher._apply(fn)
+        self._frozen.renormalize._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def init_weights(self) -> None:
+        """Initialise the student as plain training would; nothing else draws random numbers."""
+        self.student.init_weights()
+
+    # ------------------------------------------------------------------ the training step
+
+    def forward(
+        self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor', **kwargs: Any
+    ) -> Any:
+        """The student's forward; with ``mode='loss'``, plus the distillation losses.
+
+        Args:
+            inputs: Images [N, 3, H, W], preprocessed for the student.
+            data_samples: The images' annotations.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, **kwargs)
+        return self.student(inputs, data_samples, mode=mode, **kwargs)
+
+    def loss(self, inputs: Tensor, data_samples: list | None, **kwargs: Any) -> dict[str, Any]:
+        """The student's own losses and one ``loss_<name>`` per entry.
+
+        Raises:
+            ValueError: An entry's name collides with a loss of the student, or a tap was not
+                called.
+        """
+        sources = {source for source in self._sources.values() if source}
+        with Taps(self.student, {entry.student for entry in self.entries}, sources) as taps:
+            losses = self.student(inputs, data_samples, mode='loss', **kwargs)
+        if not len(self.entries):
+            return losses
+        rois = {source: taps.take(source)[0] for source in sources}
+        with torch.no_grad(), bypass(self._idle):
+            images = self._frozen.renormalize(inputs, data_samples)
+            taught = self._read(self.teacher, images, self._wanted(), rois)
+        for entry in self.entries:
+            if entry.key in losses:
+                raise ValueError(
+                    f"the student has a loss '{entry.key}' of its own; "
+                    f"give the distill entry '{entry.name}' another name"
+                )
+            student = taps.take(entry.student)
+            targets = self._targets(data_samples, student) if entry.needs_target else None
+            losses[entry.key] = entry(student, taught[self._sources[entry.name], entry.teacher],
+                                      targets)  # fmt: skip
+        return losses
+
+    def _wanted(self) -> dict[RoISource, set[str]]:
+        """The teacher's taps, by the RoIs that they read."""
+        wanted: dict[RoISource, set[str]] = {}
+        for entry in self.entries:
+            wanted.setdefault(self._sources[entry.name], set()).add(entry.teacher)
+        return wanted
+
+    def _read(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        wanted: dict[RoISource, set[str]],
+        rois: dict[str, Tensor],
+    ) -> dict[tuple[RoISource, str], list[Tensor]]:
+        """Run the parts of a model that the wanted taps are in, and return what they gave.
+
+        Args:
+            model: Student or teacher.
+            images: [N, 3, H, W], preprocessed for it.
+            wanted: Tap paths by RoI source.
+            rois: RoIs [K, 5] by RoI source.
+        """
+        outputs = {}
+        with Taps(model, wanted.get(None, ())) as taps:
+            features = self._run_image_parts(model, images, wanted)
+        for path in wanted.get(None, ()):
+            outputs[None, path] = taps.take(path)
+        for source, paths in wanted.items():
+            if source is None:
+                continue
+            with Taps(model, paths) as taps:
+                self._run_roi_parts(model, features, paths, rois[source])
+            for path in paths:
+                outputs[source, path] = taps.take(path)
+        return outputs
+
+    def _run_image_parts(
+        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]]
+    ) -> Any:
+        """Run backbone, neck and dense heads as far as taps are in them; return the features."""
+        paths = wanted.get(None, set())
+        if set(wanted) <= {None} and all(_part(path) == 'backbone' for path in paths):
+            return model.backbone(images)
+        features = model.extract_feat(images)
+        for part in sorted({_part(path) for path in paths} - {'backbone', 'neck'}):
+            self._run_head(model, part, features)
+        return features
+
+    def _run_head(self, model: nn.Module, part: str, features: Any) -> None:
+        raise NotImplementedError
+
+    def _run_roi_parts(
+        self, model: nn.Module, features: Any, paths: set[str], rois: Tensor
+    ) -> None:
+        raise NotImplementedError
+
+    def _roi_source(self, entry: Entry) -> RoISource:
+        """The student's module whose RoIs the teacher's tap reads, None for a tap without."""
+        return None
+
+    def _targets(self, data_samples: list | None, student: list[Tensor]) -> list[Tensor]:
+        """The targets of the rows of the student's logits, one tensor a level."""
+        raise ValueError(f'{type(self).__name__} has no targets for ignore_index; leave it out')
+
+    # ------------------------------------------------------------------ checks at build time
+
+    def _check_paths(self) -> None:
+        for entry in self.entries:
+            for owner, path in (('student', entry.student), ('teacher', entry.teacher)):
+                try:
+                    find_module(getattr(self, owner), path)
+                except ValueError as error:
+                    raise ValueError(f"distill entry '{entry.name}': {owner} {error}") from error
+
+    def _probe(self) -> None:
+        """Run both models once on zeros: fit the aligners, find what the teacher can leave out."""
+        if not len(self.entries):
+            return
+        wanted: dict[RoISource, set[str]] = {}
+        for entry in self.entries:
+            wanted.setdefault(self._sources[entry.name], set()).add(entry.student)
+        sources = {source for source in self._sources.values() if source}
+        rois = {source: torch.tensor([[0.0, 8, 8, 72, 72], [0, 16, 24, 96, 120]])
+                for source in sources}  # fmt: skip
+        images = torch.zeros(2, 3, _PROBE_SIZE, _PROBE_SIZE)
+        with torch.no_grad(), _evaluating(self.student):
+            learnt = self._read(self.student, images, wanted, rois)
+
+        def run_teacher() -> list[Tensor]:
+            outputs = self._read(self.teacher, images, self._wanted(), rois)
+            return [tensor for tensors in outputs.values() for tensor in tensors]
+
+        self._idle = find_idle(self.teacher, run_teacher)
+        with torch.no_grad(), bypass(self._idle):
+            taught = self._read(self.teacher, images, self._wanted(), rois)
+        for entry in self.entries:
+            source = self._sources[entry.name]
+            classes = {
+                'student': _class_count(self.student, entry.student),
+                'teacher': _class_count(self.teacher, entry.teacher),
+            }
+            entry.fit(learnt[source, entry.student], taught[source, entry.teacher], classes)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any
+    ) -> None:
+        """Take a plain student's keys; entries keep their own weights."""
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            state_dict[f'{prefix}student.{key[len(prefix):]}'] = state_dict.pop(key)
+        for key, value in self.entries.state_dict(prefix=f'{prefix}entries.').items():
+            state_dict[key] = value
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def distillation_state(self) -> dict[str, Tensor]:
+        """What a resumed run needs beside the student: the weights of aligners and losses."""
+        return copy.deepcopy(self.entries.state_dict())
+
+    def load_distillation_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what :meth:`distillation_state` returned.
+
+        Raises:
+            ValueError: It was written with other distill entries.
+        """
+        try:
+            self.entries.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(
+                'the checkpoint was written with other distill entries than this config has; '
+                f'resume with the config it was written with: {error}'
+            ) from error
+
+
+def _keep_student_keys(
+    module: nn.Module, state_dict: dict, prefix: str, local_metadata: dict
+) -> None:
+    """State-dict hook: the student's keys without their prefix, and no other."""
+    student = f'{prefix}student.'
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        value = state_dict.pop(key)
+        if key.startswith(student):
+            state_dict[prefix + key.removeprefix(student)] = value
+    # BatchNorm reads the version of its state from the metadata of its path.
+    metadata = getattr(state_dict, '_metadata', {})
+    for path in [path for path in metadata if path.startswith(student)]:
+        metadata[prefix + path.removeprefix(student)] = metadata.pop(path)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block, every module's own mode after it."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _part(path: str) -> str:
+    return path.partition('.')[0]
+
+
+def _class_count(model: nn.Module, path: str) -> int | None:
+    """``num_classes`` of the closest module around a path that has one."""
+    parts = path.split('.')
+    for end in range(len(parts), 0, -1):
+        count = find_module(model, '.'.join(parts[:end])).__dict__.get('num_classes')
+        if count is not None:
+            return count
+    return None

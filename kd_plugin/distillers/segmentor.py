@@ -1,0 +1,50 @@
+"""Distillation of segmentors: decode head, auxiliary heads, backbone and neck."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .base import BaseDistiller
+
+
+@MODELS.register_module()
+class SegmentorDistiller(BaseDistiller):
+    """Distil any mmseg encoder-decoder from another.
+
+    Logits are compared before they are upsampled to the image. An auxiliary head is an entry of
+    its own, with its own ``loss_weight``.
+
+    Args:
+        student: The student's model dict, as in its plain config.
+        teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
+        distill: One dict per pair of taps: ``name``, ``student`` and ``teacher`` (module paths,
+            such as ``'decode_head.conv_seg'``, ``'auxiliary_head.conv_seg'``,
+            ``'backbone.layer4'``), ``loss``, and ``aligner``.
+
+    Raises:
+        ValueError: Whatever of it does not fit together, at build time.
+    """
+
+    scope = 'mmseg'
+
+    def _run_head(self, model: nn.Module, part: str, features: Any) -> None:
+        head = getattr(model, part)
+        if not isinstance(head, nn.ModuleList):
+            head(features)
+        elif part == 'auxiliary_head':
+            for one in head:
+                one(features)
+        else:  # a cascade of decode heads, each refining what the one before predicted
+            output = head[0](features)
+            for one in head[1:]:
+                output = one(features, output)
+
+    def _targets(self, data_samples: list | None, student: list[Tensor]) -> list[Tensor]:
+        labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).float()
+        return [F.interpolate(labels, s.shape[-2:], mode='nearest').squeeze(1).long()
+                for s in student]  # fmt: skip

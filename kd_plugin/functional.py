@@ -1,0 +1,208 @@
+"""Relations between a student's and a teacher's outputs, as pure functions of tensors.
+
+Shapes, everywhere below:
+    N  rows: boxes or pixels             C  classes
+    D  feature channels                  H, W  height and width of a feature map
+
+Every function computes in fp32 whatever floating type comes in (float64 stays float64), so that
+an fp16 or bf16 autocast region cannot overflow it. ``*_distance`` is 0 for equal inputs.
+
+Sources: DIST+ (Huang et al., "DIST+: Knowledge Distillation from A Stronger Adaptive Teacher"),
+whose equation numbers are used here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Dims = int | tuple[int, ...]
+Distance = Callable[..., Tensor]
+
+# How many rounding errors the entries of a row may lie apart and still count as equal.
+_ROUNDINGS = 16
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _check_same_shape(student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f'student and teacher must have the same shape, got {tuple(student.shape)} '
+            f'and {tuple(teacher.shape)}'
+        )
+
+
+def _mean(distances: Tensor) -> Tensor:
+    """Mean that is 0, with a graph, where there is nothing to average."""
+    return distances.sum() / max(distances.numel(), 1)
+
+
+def _length(x: Tensor, dim: Dims) -> int:
+    return math.prod(x.shape[d] for d in ((dim,) if isinstance(dim, int) else dim))
+
+
+def _centre(x: Tensor, dim: Dims) -> tuple[Tensor, Tensor, Tensor]:
+    """Centred entries, their norm, and whether the row is constant up to rounding."""
+    mean = x.mean(dim, keepdim=True)
+    centred = x - mean
+    norm = torch.linalg.vector_norm(centred, dim=dim)
+    rounding = _ROUNDINGS * torch.finfo(x.dtype).eps * math.sqrt(_length(x, dim))
+    return centred, norm, norm <= rounding * mean.abs().squeeze(dim)
+
+
+def pearson(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) -> Tensor:
+    """Pearson correlation along ``dim`` (DIST+ eq. 7).
+
+    ``<xc, yc> / (|xc| |yc| + eps)`` with centred ``xc``, ``yc``. A row that is constant (up to
+    rounding) has no direction: its correlation is 0 and so is its gradient, where the formula
+    alone would divide noise by ``eps``.
+
+    Args:
+        x: Any shape, floating point.
+        y: The shape of ``x``.
+        dim: The dimension, or dimensions, to correlate over.
+        eps: Added to the product of the norms.
+
+    Returns:
+        Correlations in [-1, 1], of the shape of ``x`` without ``dim``.
+
+    Raises:
+        ValueError: ``x`` and ``y`` differ in shape.
+    """
+    _check_same_shape(x, y)
+    x, y = _widen(x), _widen(y)
+    if x.numel() == 0:
+        return (x * y).sum(dim)
+    xc, x_norm, x_constant = _centre(x, dim)
+    yc, y_norm, y_constant = _centre(y, dim)
+    correlation = (xc * yc).sum(dim) / (x_norm * y_norm + eps)
+    return correlation.masked_fill(x_constant | y_constant, 0.0)
+
+
+def pearson_distance(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) -> Tensor:
+    """``1 - pearson(x, y)`` (DIST+ eq. 6): 0 for a positive affine map, 2 for opposite rows.
+
+    Arguments, result shape and errors are those of :func:`pearson`; values in [0, 2].
+    """
+    return 1 - pearson(x, y, dim, eps)
+
+
+def cosine_distance(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) -> Tensor:
+    """One minus the cosine similarity along ``dim``: Pearson without the centring (Table 11).
+
+    Arguments, result shape and errors are those of :func:`pearson`; values in [0, 2], 1 where a
+    row is zero.
+    """
+    _check_same_shape(x, y)
+    x, y = _widen(x), _widen(y)
+    x_norm = torch.linalg.vector_norm(x, dim=dim)
+    y_norm = torch.linalg.vector_norm(y, dim=dim)
+    similarity = (x * y).sum(dim) / (x_norm * y_norm + eps)
+    return 1 - similarity.masked_fill((x_norm == 0) | (y_norm == 0), 0.0)
+
+
+def kl_distance(student: Tensor, teacher: Tensor, dim: Dims = -1, eps: float = 1e-8) -> Tensor:
+    """``KL(teacher || student)`` along ``dim`` of non-negative entries (DIST+ Sec. 6.4).
+
+    Rows are scaled to sum to 1 first, since a class's column over boxes or pixels is no
+    distribution by itself.
+
+    Arguments, result shape and errors are those of :func:`pearson`; values in [0, inf).
+    """
+    _check_same_shape(student, teacher)
+    student, teacher = _widen(student), _widen(teacher)
+    log_student = (student / (student.sum(dim, keepdim=True) + eps) + eps).log()
+    teacher = teacher / (teacher.sum(dim, keepdim=True) + eps)
+    return (teacher * ((teacher + eps).log() - log_student)).sum(dim)
+
+
+def inter_class_distance(
+    student: Tensor, teacher: Tensor, distance: Distance = pearson_distance
+) -> Tensor:
+    """Mean over rows of the distance between the rows' class probabilities (DIST+ eq. 8).
+
+    Args:
+        student: Probabilities [N, C].
+        teacher: Probabilities [N, C].
+        distance: ``distance(student, teacher, dim)``, one value a row.
+
+    Returns:
+        Scalar; 0 where N is 0.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    return _mean(distance(student, teacher, dim=1))
+
+
+def intra_class_distance(
+    student: Tensor, teacher: Tensor, distance: Distance = pearson_distance
+) -> Tensor:
+    """Mean over classes of the distance between the classes' columns (DIST+ eq. 9).
+
+    Arguments, result and errors are those of :func:`inter_class_distance`.
+    """
+    if len(student) == 0:
+        return _mean(distance(student, teacher, dim=1))
+    return _mean(distance(student, teacher, dim=0))
+
+
+def channel_distance(
+    student: Tensor, teacher: Tensor, distance: Distance = pearson_distance
+) -> Tensor:
+    """Mean over all positions of the distance between their channel vectors (DIST+ eq. 15).
+
+    Args:
+        student: Features [N, D, H, W].
+        teacher: Features [N, D, H, W].
+        distance: ``distance(student, teacher, dim)``, one value a row.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    return _mean(distance(student, teacher, dim=1))
+
+
+def spatial_distance(
+    student: Tensor, teacher: Tensor, distance: Distance = pearson_distance
+) -> Tensor:
+    """Mean over images of the distance between their channel-averaged maps (DIST+ eq. 16).
+
+    Arguments, result and errors are those of :func:`channel_distance`.
+    """
+    _check_same_shape(student, teacher)
+    student, teacher = (_widen(x).mean(1).flatten(1) for x in (student, teacher))
+    return _mean(distance(student, teacher, dim=1))
+
+
+def non_target_distance(
+    student: Tensor, teacher: Tensor, target: Tensor, distance: Distance = pearson_distance
+) -> Tensor:
+    """Mean over rows of the distance without the target class's column (DIST+ eq. 14).
+
+    Args:
+        student: Probabilities [N, C].
+        teacher: Probabilities [N, C].
+        target: Class indices [N] in [0, C).
+        distance: ``distance(student, teacher, dim)``, one value a row.
+
+    Returns:
+        Scalar; 0 where N is 0.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_same_shape(student, teacher)
+    columns = torch.arange(student.shape[1] - 1, device=student.device)
+    # The column numbers of a row with its target left out: 0 1 [2] 3 4 -> 0 1 3 4.
+    others = columns + (columns >= target[:, None]).long()
+    return _mean(distance(student.gather(1, others), teacher.gather(1, others), dim=1))

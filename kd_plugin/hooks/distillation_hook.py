@@ -1,0 +1,161 @@
+"""What a run keeps: the state that a resume needs, and the finished student."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner.checkpoint import get_state_dict, save_checkpoint, weights_to_cpu
+
+from kd_plugin.rng import get_random_state, set_random_state
+
+# The checkpoint's key for what belongs to the distillation, not to the student.
+STATE_KEY = 'distillation'
+
+
+@HOOKS.register_module()
+class DistillationHook(Hook):
+    """Keep a distillation resumable and its student usable anywhere.
+
+    - Every checkpoint also carries the weights of aligners and losses and the random state, under
+      a key of their own beside the student's plain ``state_dict``. Resuming puts them back.
+    - Training writes ``student_last.pth`` at its end and ``student_best.pth`` at each new best:
+      weights and class names only, in plain types, which any ``torch.load`` opens.
+
+    Registered by itself for every runner of a distiller.
+
+    A resumed run draws the same random numbers as an uninterrupted one, except inside persistent
+    data-loader workers of an epoch-based loop: their random state cannot be read.
+    """
+
+    # After the hooks that change a checkpoint (EMA) and that write it.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._best: str | None = None
+        self._saved: dict[str, Any] = {}
+        self._random_state: dict[str, Any] | None = None
+        self._validating = False
+
+    # ------------------------------------------------------------------ resume
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Add what a resume needs."""
+        checkpoint[STATE_KEY] = dict(
+            weights=weights_to_cpu(unwrapped(runner.model).distillation_state()),
+            random=get_random_state(),
+            validated=self._validating,
+        )
+        self._saved = checkpoint
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put it back; a checkpoint without it (a plain student) changes nothing."""
+        state = checkpoint.pop(STATE_KEY, None)
+        if state is None or not runner._resume:
+            return
+        unwrapped(runner.model).load_distillation_state(state['weights'])
+        self._random_state = state
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Continue the random numbers where the checkpoint left them."""
+        if self._random_state is None:
+            return
+        state, self._random_state = self._random_state, None
+
+        def restore() -> None:
+            set_random_state(state['random'])
+            if not state['validated'] and _validation_was_due(runner):
+                # The run that wrote the checkpoint went on to validate, and starting a data
+                # loader draws one seed.
+                torch.empty((), dtype=torch.int64).random_()
+
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            # mmengine replays the data up to here first; its draws must not count.
+            loop = runner.train_loop
+            loop.dataloader_iterator = _RestoreAfter(
+                loop.dataloader_iterator, runner.iter, restore
+            )
+        else:
+            restore()
+
+    # ------------------------------------------------------------------ the student's files
+
+    def before_val(self, runner: Runner) -> None:
+        """Checkpoints from here on know that validation has begun."""
+        self._validating = True
+
+    def after_val(self, runner: Runner) -> None:
+        """Checkpoints from here on belong to training again."""
+        self._validating = False
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Write the student of a new best checkpoint."""
+        best = runner.message_hub.runtime_info.get('best_ckpt')
+        if best != self._best and self._saved:
+            self._best = best
+            self._write(runner, 'student_best.pth', self._saved['state_dict'])
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the student that training ended with."""
+        saved = self._saved.get('state_dict')
+        if saved is None or self._saved['meta']['iter'] != runner.iter:
+            saved = weights_to_cpu(get_state_dict(unwrapped(runner.model)))
+        self._write(runner, 'student_last.pth', saved)
+        self._saved = {}
+
+    @master_only
+    def _write(self, runner: Runner, name: str, state_dict: dict) -> None:
+        path = osp.join(runner.work_dir, name)
+        meta = _plain(getattr(runner.train_dataloader.dataset, 'metainfo', {}))
+        save_checkpoint(dict(meta=dict(dataset_meta=meta), state_dict=state_dict), path)
+        runner.logger.info(f'The student alone, for any mmdet or mmseg: {path}')
+
+
+class _RestoreAfter:
+    """An iterator that calls ``restore`` once, after ``steps`` items."""
+
+    def __init__(self, iterator: Iterator, steps: int, restore: Any) -> None:
+        self._iterator, self._steps, self._restore = iterator, steps, restore
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        if self._steps == 0:
+            self._restore()
+        self._steps -= 1
+        return next(self._iterator)
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside a DDP wrapper, or the model itself."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def _validation_was_due(runner: Runner) -> bool:
+    """Whether the loop validates right after the epoch or iteration it is resumed from."""
+    loop = runner.train_loop
+    done = loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
+    return (
+        runner.val_loop is not None
+        and done >= loop.val_begin
+        and done % loop.val_interval == 0
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Metadata in types that need no allow-list."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    if hasattr(value, 'tolist'):
+        return value.tolist()
+    return value

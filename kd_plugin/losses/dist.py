@@ -1,0 +1,79 @@
+"""DIST: the relations of class probabilities, between classes and within a class."""
+
+from __future__ import annotations
+
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from kd_plugin.functional import cosine_distance, kl_distance, pearson_distance
+
+from .class_axes import LogitLoss, class_dim, pick, probabilities, row_dims
+
+RELATIONS = {'pearson': pearson_distance, 'cosine': cosine_distance, 'kl': kl_distance}
+
+
+@MODELS.register_module()
+class DISTLoss(LogitLoss):
+    """``tau² (inter_weight · inter + intra_weight · intra)`` of DIST+ eq. 8, 9 and 17.
+
+    Rows are boxes or pixels. The published RetinaNet runs take all A·C channels at a pixel as
+    one row; ``num_classes=C`` splits them to one row an anchor, the literal reading of eq. 8.
+
+    Args:
+        inter_weight: Weight of the inter-class relation (along classes, per row).
+        intra_weight: Weight of the intra-class relation (along rows, per class).
+        tau: Temperature; the authors' detection and segmentation runs use 1.
+        activation: ``'softmax'`` or ``'sigmoid'``.
+        num_classes: Classes per anchor, None for all channels.
+        relation: ``'pearson'`` (the paper's), ``'cosine'`` or ``'kl'`` (its Sec. 6.4).
+        ignore_index: Target value of rows to leave out; None keeps all.
+        loss_weight: Factor of the result.
+
+    Raises:
+        ValueError: An unknown activation or relation, or a tau that is not positive.
+    """
+
+    def __init__(
+        self,
+        inter_weight: float = 1.0,
+        intra_weight: float = 1.0,
+        tau: float = 1.0,
+        activation: str = 'softmax',
+        num_classes: int | None = None,
+        relation: str = 'pearson',
+        ignore_index: int | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__(tau, activation, num_classes, ignore_index, loss_weight)
+        self.inter_weight = inter_weight
+        self.intra_weight = intra_weight
+        self.distance = RELATIONS[pick('relation', relation, RELATIONS)]
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+        """Weighted distance of two logit tensors.
+
+        Args:
+            student: Logits [N, C] or [N, C, H, W].
+            teacher: Logits of the same shape.
+            target: Class indices [N] or [N, H, W]; read only with ``ignore_index``.
+
+        Returns:
+            Scalar >= 0; 0 where there are no rows.
+
+        Raises:
+            ValueError: Shapes that differ or are not logits.
+        """
+        student, teacher = self.rows(student, teacher, target)
+        if student.numel() == 0:
+            return student.sum()
+        student = probabilities(student, self.activation, self.tau)
+        teacher = probabilities(teacher, self.activation, self.tau)
+        total = student.new_zeros(())
+        for weight, dim in (
+            (self.inter_weight, class_dim(student)),
+            (self.intra_weight, row_dims(student)),
+        ):
+            # A relation without weight is left out, but a loss without any keeps its graph.
+            if weight or not (self.inter_weight or self.intra_weight):
+                total = total + weight * self.distance(student, teacher, dim=dim).mean()
+        return self.loss_weight * self.tau**2 * total

@@ -1,0 +1,73 @@
+"""DIST+'s feature relations: between the channels of a position, and between positions."""
+
+from __future__ import annotations
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from kd_plugin.functional import (
+    channel_distance,
+    cosine_distance,
+    pearson_distance,
+    spatial_distance,
+)
+
+from .class_axes import pick
+
+RELATIONS = {'pearson': pearson_distance, 'cosine': cosine_distance}
+
+
+@MODELS.register_module()
+class FeatureRelationLoss(nn.Module):
+    """``channel_weight · channel + spatial_weight · spatial`` of DIST+ eq. 15, 16 and 17.
+
+    Args:
+        channel_weight: Weight of the channel relation.
+        spatial_weight: Weight of the spatial relation.
+        relation: ``'pearson'`` (the paper's) or ``'cosine'`` (its Table 14).
+        loss_weight: Factor of the result.
+
+    Raises:
+        ValueError: An unknown relation.
+    """
+
+    def __init__(
+        self,
+        channel_weight: float = 1.0,
+        spatial_weight: float = 1.0,
+        relation: str = 'pearson',
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.channel_weight = channel_weight
+        self.spatial_weight = spatial_weight
+        self.distance = RELATIONS[pick('relation', relation, RELATIONS)]
+        self.loss_weight = loss_weight
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Weighted distance of two feature maps.
+
+        Args:
+            student: Features [N, D, H, W], already with the teacher's D, H and W.
+            teacher: Features [N, D, H, W].
+
+        Returns:
+            Scalar >= 0.
+
+        Raises:
+            ValueError: Shapes that differ or are not 4-D.
+        """
+        if student.ndim != 4 or student.shape != teacher.shape:
+            raise ValueError(
+                f'student and teacher must be maps [N, D, H, W] of one shape, got '
+                f'{tuple(student.shape)} and {tuple(teacher.shape)}'
+            )
+        total = student.new_zeros(())
+        for weight, relation in (
+            (self.channel_weight, channel_distance),
+            (self.spatial_weight, spatial_distance),
+        ):
+            # A relation without weight is left out, but a loss without any keeps its graph.
+            if weight or not (self.channel_weight or self.spatial_weight):
+                total = total + weight * relation(student, teacher, self.distance)
+        return self.loss_weight * total

@@ -1,0 +1,58 @@
+"""Vanilla knowledge distillation (KD): match the teacher's probabilities themselves."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from .class_axes import LogitLoss, class_dim, probabilities
+
+
+@MODELS.register_module()
+class LogitKLLoss(LogitLoss):
+    """``tau² KL(teacher || student)``, mean over rows (DIST+ eq. 1 and 2).
+
+    With ``activation='sigmoid'`` every class is a Bernoulli variable of its own: the divergences
+    of the classes of a row are summed.
+
+    Args:
+        tau: Temperature; Table 7 of DIST+ uses 1 for detection.
+        activation: ``'softmax'`` or ``'sigmoid'``.
+        num_classes: Classes per anchor, None for all channels.
+        ignore_index: Target value of rows to leave out; None keeps all.
+        loss_weight: Factor of the result.
+
+    Raises:
+        ValueError: An unknown activation, or a tau that is not positive.
+    """
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
+        """Weighted divergence of two logit tensors.
+
+        Args:
+            student: Logits [N, C] or [N, C, H, W].
+            teacher: Logits of the same shape.
+            target: Class indices [N] or [N, H, W]; read only with ``ignore_index``.
+
+        Returns:
+            Scalar >= 0; 0 where there are no rows.
+
+        Raises:
+            ValueError: Shapes that differ or are not logits.
+        """
+        student, teacher = self.rows(student, teacher, target)
+        if student.numel() == 0:
+            return student.sum()
+        dim = class_dim(student)
+        goal = probabilities(teacher, self.activation, self.tau)
+        scaled, goal_logits = student.float() / self.tau, teacher.float() / self.tau
+        if self.activation == 'softmax':
+            divergence = goal * (goal_logits.log_softmax(dim) - scaled.log_softmax(dim))
+        else:
+            # KL of Bernoullis; log-sigmoids keep both ends finite where a probability saturates.
+            divergence = goal * (F.logsigmoid(goal_logits) - F.logsigmoid(scaled))
+            divergence = divergence + (1 - goal) * (
+                F.logsigmoid(-goal_logits) - F.logsigmoid(-scaled)
+            )
+        return self.loss_weight * self.tau**2 * divergence.sum(dim).mean()

@@ -4,8 +4,8 @@ Importing this package registers everything by name in mmengine's root registry 
 resume its own checkpoints under torch >= 2.6.
 
     images ─► student.loss(…) ──taps──► student logits, features ─► aligner ─┐
-       │            └─ RoIs (two-stage) ─┐                                   ├─► loss ─► loss_<name>
-       └─► teacher, only what is tapped ◄┘──taps──► its logits, features ────┘   + the task losses
+       │            └─ RoIs (two-stage) ─┐                                   ├─► loss ─► loss
+       └─► teacher, only what is tapped ◄┘──taps──► its logits, features ────┘   + task losses
 """
 
 from . import losses

@@ -52,7 +52,8 @@ def find_idle(model: nn.Module, run: Callable[[], list[Tensor]]) -> list[StandIn
     """
     called: set[nn.Module] = set()
     handles = [
-        module.register_forward_pre_hook(lambda m, args: called.add(m)) for module in model.modules()
+        module.register_forward_pre_hook(lambda m, args: called.add(m))
+        for module in model.modules()
     ]
     parameters = list(model.parameters())
     flags = [p.requires_grad for p in parameters]
@@ -96,9 +97,9 @@ def _stand_ins(module: nn.Module, is_idle: Callable[[nn.Module], bool]) -> Itera
             if not isinstance(module, nn.ModuleList):
                 yield module, name, hand_on
             continue
-        if isinstance(child, nn.ModuleList) and not isinstance(module, nn.ModuleList):
-            if any(map(is_idle, _items(child))):
-                yield module, name, _without_idle(child, is_idle)
+        outermost = isinstance(child, nn.ModuleList) and not isinstance(module, nn.ModuleList)
+        if outermost and any(map(is_idle, _items(child))):
+            yield module, name, _without_idle(child, is_idle)
         yield from _stand_ins(child, is_idle)
 
 

@@ -36,8 +36,8 @@ def read_config(config: str | os.PathLike | dict) -> Config:
         config = Config.fromfile(config)
     else:
         raise ValueError(
-            f'teacher.config {str(config)!r} is no file (looked from {os.getcwd()}); write a path, '
-            "or 'mmdet::folder/name.py' for a config of an installed package"
+            f'teacher.config {str(config)!r} is no file (looked from {os.getcwd()}); write '
+            "a path, or 'mmdet::folder/name.py' for a config of an installed package"
         )
     if 'model' not in config:
         raise ValueError(f"teacher.config has no 'model'; it has {sorted(config)}")

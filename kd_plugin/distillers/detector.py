@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .base import BaseDistiller, RoISource
 from .entry import Entry
 
-# 'roi_head.bbox_head.0.fc_cls' -> kind 'bbox', part 'head', stage '0' (or a child of a single head)
+# 'roi_head.bbox_head.0.fc_cls' -> 'bbox', 'head' and the stage '0' (or a child's name)
 _ROI_TAP = re.compile(r'roi_head\.(bbox|mask)_(head|roi_extractor)(?:\.(\w+))?')
 
 

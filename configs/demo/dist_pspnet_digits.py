@@ -1,0 +1,13 @@
+# DIST: the relations of the pixel logits.
+_base_ = 'pspnet_digits-student.py'
+model = dict(
+    _delete_=True,
+    type='SegmentorDistiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='{{fileDirname}}/deeplabv3_digits-teacher.py',
+        checkpoint='work_dirs/deeplabv3_digits-teacher/student_last.pth'),
+    distill=[
+        dict(name='dist', student='decode_head.conv_seg', teacher='decode_head.conv_seg',
+             loss=dict(type='DISTLoss')),
+    ])

@@ -1,0 +1,111 @@
+"""The loss modules: they weigh and lay out what kd_plugin.functional computes."""
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from scipy.special import rel_entr
+
+from kd_plugin import functional as F
+from kd_plugin.losses import DISTLoss, FeatureMimicLoss, FeatureRelationLoss, LogitKLLoss
+
+
+def reference_dist(student, teacher, activation):
+    """The authors' formula as protocol gives it, on rows: eps outside the product of norms."""
+    def corr(u, v):
+        u, v = u - u.mean(1, keepdim=True), v - v.mean(1, keepdim=True)
+        return (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1) + 1e-8)
+
+    s, t = (x.softmax(1) if activation == 'softmax' else x.sigmoid() for x in (student, teacher))
+    return (1 - corr(s, t).mean()) + (1 - corr(s.T, t.T).mean())
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+def test_dist_equals_the_reference_on_boxes_and_pixels(activation):
+    s, t = torch.randn(2, 2, 6, 4, 5)
+    rows = [x.movedim(1, -1).reshape(-1, 6) for x in (s, t)]
+    expected = reference_dist(*rows, activation)
+    loss = DISTLoss(activation=activation)
+    torch.testing.assert_close(loss(*rows), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(loss(s, t), expected, atol=1e-6, rtol=0)
+
+
+def test_dist_splits_channels_into_anchors_as_mmdet_lays_them_out():
+    s, t = torch.randn(2, 2, 3 * 4, 5, 5)
+    rows = [x.permute(0, 2, 3, 1).reshape(-1, 4) for x in (s, t)]
+    expected = reference_dist(*rows, 'sigmoid')
+    loss = DISTLoss(activation='sigmoid', num_classes=4)
+    torch.testing.assert_close(loss(s, t), expected, atol=1e-6, rtol=0)
+
+
+def test_dist_weights_and_temperature():
+    s, t = torch.randn(2, 7, 5)
+    p, q = (x.div(2).softmax(1) for x in (s, t))
+    expected = 3 * 4 * (0.5 * F.inter_class_distance(p, q) + 2 * F.intra_class_distance(p, q))
+    loss = DISTLoss(inter_weight=0.5, intra_weight=2, tau=2, loss_weight=3)
+    torch.testing.assert_close(loss(s, t), expected)
+
+
+def test_ignored_rows_do_not_count():
+    s, t = torch.randn(2, 1, 5, 2, 3)
+    target = torch.tensor([[[0, 255, 1], [255, 2, 3]]])
+    keep = target.flatten() != 255
+    rows = [x.movedim(1, -1).reshape(-1, 5)[keep] for x in (s, t)]
+    for cls in (DISTLoss, LogitKLLoss):
+        torch.testing.assert_close(cls(ignore_index=255)(s, t, target), cls()(*rows))
+
+
+@pytest.mark.parametrize('cls', [DISTLoss, LogitKLLoss])
+def test_no_rows_give_zero_with_a_graph(cls):
+    student = torch.zeros(0, 5, requires_grad=True)
+    result = cls()(student, torch.zeros(0, 5))
+    result.backward()
+    assert result.item() == 0
+
+
+def test_kl_equals_scipy():
+    s, t = torch.randn(2, 7, 5)
+    p, q = t.softmax(1).numpy(), s.softmax(1).numpy()
+    assert LogitKLLoss()(s, t).item() == pytest.approx(rel_entr(p, q).sum() / 7, abs=1e-6)
+    p, q = t.sigmoid().numpy(), s.sigmoid().numpy()
+    expected = (rel_entr(p, q) + rel_entr(1 - p, 1 - q)).sum() / 7
+    assert LogitKLLoss(activation='sigmoid')(s, t).item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize('relation', ['pearson', 'cosine'])
+def test_feature_relation_adds_its_weighted_terms(relation):
+    s, t = torch.randn(2, 2, 3, 4, 4)
+    distance = {'pearson': F.pearson_distance, 'cosine': F.cosine_distance}[relation]
+    expected = 2 * (3 * F.channel_distance(s, t, distance) + F.spatial_distance(s, t, distance))
+    loss = FeatureRelationLoss(channel_weight=3, relation=relation, loss_weight=2)
+    torch.testing.assert_close(loss(s, t), expected)
+
+
+def test_mimic_is_the_mean_squared_error():
+    s, t = torch.randn(2, 2, 3, 4, 4)
+    torch.testing.assert_close(FeatureMimicLoss(2)(s, t), 2 * (s - t).square().mean())
+
+
+@pytest.mark.parametrize('name', ['DISTLoss', 'FeatureRelationLoss', 'FeatureMimicLoss',
+                                  'LogitKLLoss'])
+def test_bare_names_resolve_in_both_scopes(name):
+    for scope in ('mmdet', 'mmseg'):
+        assert type(MODELS.build(dict(type=name, _scope_=scope))).__name__ == name
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(activation='relu'), "activation='relu'.*sigmoid.*softmax"),
+    (dict(relation='mse'), "relation='mse'.*cosine.*kl.*pearson"),
+    (dict(tau=0), 'tau must be positive, got 0'),
+])  # fmt: skip
+def test_unknown_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        DISTLoss(**options)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r'\(2, 3\).*\(2, 4\)'):
+        DISTLoss()(torch.rand(2, 3), torch.rand(2, 4))
+    with pytest.raises(ValueError, match='7 logit channels.*num_classes=3'):
+        DISTLoss(num_classes=3)(torch.rand(1, 7, 2, 2), torch.rand(1, 7, 2, 2))
+    with pytest.raises(ValueError, match=r'\(2, 3\)'):
+        FeatureRelationLoss()(torch.rand(2, 3), torch.rand(2, 3))

@@ -1,0 +1,82 @@
+"""Promise 8: what is wrong in a config is said when it is built, with what to write instead."""
+
+import copy
+
+import pairs
+import pytest
+import torch
+
+from kd_plugin.teacher import load_strictly
+
+
+def changed(kind='retinanet', entry=None, **changes):
+    cfg = pairs.pair(kind)
+    if entry is not None:
+        cfg['distill'][entry[0]].update(entry[1])
+    cfg.update(changes)
+    return cfg
+
+
+@pytest.mark.parametrize(('cfg', 'message'), [
+    (lambda: changed(entry=(0, dict(student='bbox_head.retina_cl'))),
+     r"'dist': student RetinaNet has no module 'bbox_head.retina_cl'.*bbox_head.retina_cls"),
+    (lambda: changed(entry=(0, dict(teacher='bbox_head.nothing'))),
+     "'dist': teacher RetinaNet has no module 'bbox_head.nothing'"),
+    (lambda: changed(entry=(1, dict(aligner=None))), "'features'.*write aligner='conv1x1'"),
+    (lambda: changed(entry=(1, dict(aligner='linear'))), "aligner='linear' is unknown.*conv1x1"),
+    (lambda: changed(entry=(1, dict(alinger='conv1x1'))), r"unknown: \['alinger'\]"),
+    (lambda: changed(entry=(1, dict(name='dist'))), 'need names of their own'),
+    (lambda: changed(entry=(1, dict(name='a.b'))), 'letters, digits and underscores'),
+    (lambda: changed(entry=(0, dict(loss=dict(type='DISTLos')))), "'dist': loss.*DISTLos"),
+    (lambda: changed(entry=(0, dict(loss=dict(type='DISTLoss', temperature=2)))),
+     "'dist': loss.*temperature"),
+    (lambda: changed(entry=(1, dict(student='backbone.layer4'))), '1 and 5 levels'),
+    (lambda: changed(teacher=dict(config=pairs.retinanet(classes=7))),
+     'student predicts 10 classes and the teacher 7'),
+    (lambda: changed(teacher=dict(config=pairs.retinanet(), ckpt='x.pth')), r"unknown: \['ckpt'\]"),
+    (lambda: changed(teacher=dict(config='nowhere.py')), 'nowhere.py.*is no file'),
+    (lambda: changed(teacher=dict(config=pairs.retinanet(), checkpoint='no.pth')),
+     'no.pth.*does not exist'),
+    (lambda: changed('faster_rcnn', (0, dict(teacher='roi_head.bbox_head.fc_cls'))),
+     'no module'),
+    (lambda: changed('faster_rcnn', (0, dict(teacher='neck'))), 'not both in a RoI head'),
+])  # fmt: skip
+def test_a_wrong_config_is_refused_when_built(cfg, message):
+    with pytest.raises(ValueError, match=f'(?s){message}'):
+        pairs.build(cfg())
+
+
+def test_a_student_loss_of_the_same_name_is_refused():
+    distiller = pairs.build(changed(entry=(0, dict(name='cls'))))
+    from mmdet.testing import demo_mm_inputs
+    data = distiller.data_preprocessor(demo_mm_inputs(2, [[3, 64, 64]] * 2, num_classes=10), True)
+    with pytest.raises(ValueError, match="a loss 'loss_cls' of its own"):
+        distiller(**data, mode='loss')
+
+
+@pytest.fixture
+def teacher():
+    from kd_plugin.teacher import build_model
+    return build_model(pairs.retinanet(), 'mmdet')
+
+
+def test_a_checkpoint_is_loaded_whole(teacher, tmp_path):
+    other = copy.deepcopy(teacher)
+    for parameter in other.parameters():
+        torch.nn.init.normal_(parameter)
+    state = {f'module.{key}': value for key, value in other.state_dict().items()}
+    torch.save(dict(meta=dict(CLASSES=('a',)), state_dict=state), tmp_path / 't.pth')
+    load_strictly(teacher, tmp_path / 't.pth')
+    assert all(map(torch.equal, teacher.state_dict().values(), other.state_dict().values()))
+
+
+def test_missing_and_misshaped_keys_are_listed(teacher, tmp_path):
+    state = teacher.state_dict()
+    del state['bbox_head.retina_cls.weight']
+    torch.save(state, tmp_path / 'missing.pth')
+    with pytest.raises(ValueError, match='lacks 1 of.*bbox_head.retina_cls.weight'):
+        load_strictly(teacher, tmp_path / 'missing.pth')
+    state['bbox_head.retina_cls.weight'] = torch.zeros(3, 3)
+    torch.save(state, tmp_path / 'shape.pth')
+    with pytest.raises(ValueError, match=r'1 keys have another shape.*retina_cls.weight.*\(3, 3\)'):
+        load_strictly(teacher, tmp_path / 'shape.pth')

@@ -43,7 +43,8 @@ def test_constant_rows_correlate_with_nothing_and_have_no_gradient(value):
 @pytest.mark.parametrize('relation', [F.inter_class_distance, F.intra_class_distance,
                                       F.channel_distance, F.spatial_distance])
 def test_gradient_descent_raises_the_correlation(relation):
-    shape = (6, 5) if relation in (F.inter_class_distance, F.intra_class_distance) else (2, 3, 4, 4)
+    of_classes = relation in (F.inter_class_distance, F.intra_class_distance)
+    shape = (6, 5) if of_classes else (2, 3, 4, 4)
     torch.manual_seed(0)
     teacher, student = torch.randn(shape), torch.randn(shape, requires_grad=True)
     before = relation(student, teacher)

@@ -33,7 +33,8 @@ def changed(kind='retinanet', entry=None, **changes):
     (lambda: changed(entry=(1, dict(student='backbone.layer4'))), '1 and 5 levels'),
     (lambda: changed(teacher=dict(config=pairs.retinanet(classes=7))),
      'student predicts 10 classes and the teacher 7'),
-    (lambda: changed(teacher=dict(config=pairs.retinanet(), ckpt='x.pth')), r"unknown: \['ckpt'\]"),
+    (lambda: changed(teacher=dict(config=pairs.retinanet(), ckpt='x.pth')),
+     r"unknown: \['ckpt'\]"),
     (lambda: changed(teacher=dict(config='nowhere.py')), 'nowhere.py.*is no file'),
     (lambda: changed(teacher=dict(config=pairs.retinanet(), checkpoint='no.pth')),
      'no.pth.*does not exist'),
@@ -78,5 +79,6 @@ def test_missing_and_misshaped_keys_are_listed(teacher, tmp_path):
         load_strictly(teacher, tmp_path / 'missing.pth')
     state['bbox_head.retina_cls.weight'] = torch.zeros(3, 3)
     torch.save(state, tmp_path / 'shape.pth')
-    with pytest.raises(ValueError, match=r'1 keys have another shape.*retina_cls.weight.*\(3, 3\)'):
+    message = r'1 keys have another shape.*retina_cls.weight.*\(3, 3\)'
+    with pytest.raises(ValueError, match=message):
         load_strictly(teacher, tmp_path / 'shape.pth')

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from draw_comparison import draw
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +68,8 @@ def evaluate(role: str, task: dict, work: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('task', choices=TASKS)
-    task = TASKS[parser.parse_args().task]
+    name = parser.parse_args().task
+    task = TASKS[name]
     work = ROOT / 'work_dirs'
     run('making the data', '-m', 'kd_plugin.data', log=work / 'data.txt')
     for role in ('teacher', 'student', 'distilled'):
@@ -84,6 +86,17 @@ def main() -> None:
     for role, score in scores.items():
         gain = f'{score - scores["student"]:+.2f}' if role == 'distilled' else ''
         print(f'{LABELS[role]:24s}{score:8.2f}{gain:>8s}')
+    picture = work / f'demo-{name}.png'
+    files = {
+        # A distilled student is a plain one: the student's own config opens it.
+        LABELS[role]: (
+            str(ROOT / f'configs/demo/{task["student" if role == "distilled" else role]}.py'),
+            str(work / task[role] / 'student_last.pth'),
+        )
+        for role in LABELS
+    }
+    draw(name, files, ROOT / 'data/digit_scenes', picture)
+    print(f'\nThe first scenes as all three see them: {picture}')
 
 
 if __name__ == '__main__':

@@ -54,11 +54,17 @@ def run(title: str, *command: str, log: Path, total: int = 0) -> None:
     print(f'\r{title:42s}done {time.monotonic() - start:4.0f} s')
 
 
+def checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint that training wrote to a folder, if any."""
+    pointer = folder / 'last_checkpoint'
+    return Path(pointer.read_text().strip()) if pointer.exists() else None
+
+
 def evaluate(role: str, task: dict, work: Path) -> float:
     """The metric of one model, through tools/test.py."""
     out = work / f'test-{role}'
     config = f'configs/demo/{task["distilled" if role == "teacher" else role]}.py'
-    model = ['--teacher'] if role == 'teacher' else [str(work / task[role] / 'student_last.pth')]
+    model = ['--teacher'] if role == 'teacher' else [str(checkpoint(work / task[role]))]
     run(f'testing the {LABELS[role]}', 'tools/test.py', config, *model, '--work-dir', str(out),
         log=out / 'log.txt')  # fmt: skip
     results = sorted(out.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
@@ -74,7 +80,7 @@ def main() -> None:
     run('making the data', '-m', 'kd_plugin.data', log=work / 'data.txt')
     for role in ('teacher', 'student', 'distilled'):
         out = work / task[role]
-        if (out / 'student_last.pth').exists():
+        if checkpoint(out):
             print(f'{"training the " + LABELS[role]:42s}done before')
             continue
         config = f'configs/demo/{task[role]}.py'
@@ -91,7 +97,7 @@ def main() -> None:
         # A distilled student is a plain one: the student's own config opens it.
         LABELS[role]: (
             str(ROOT / f'configs/demo/{task["student" if role == "distilled" else role]}.py'),
-            str(work / task[role] / 'student_last.pth'),
+            str(checkpoint(work / task[role])),
         )
         for role in LABELS
     }

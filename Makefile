@@ -23,7 +23,7 @@ $(DONE)-venv:
 	  $(call FAIL,$(PYTHON) is not Python 3.10 to 3.12; write make PYTHON=/path/to/python3.11)
 	@echo 'Creating $(VENV)'
 	@$(PYTHON) -m venv $(VENV) || $(call FAIL,no virtual environment; install the venv module of $(PYTHON))
-	@$(PIP) 'setuptools<81' wheel ninja || $(call FAIL,pip found no package index; see PIP_OPTIONS in the Makefile)
+	@$(PIP) 'setuptools>=77,<81' wheel ninja || $(call FAIL,pip found no package index; see PIP_OPTIONS in the Makefile)
 	@touch $@
 
 $(DONE)-torch: $(DONE)-venv

@@ -1,5 +1,5 @@
 # Iterations on a CPU: AdamW, warm-up and cosine decay; one validation, at the end.
-max_iters = 1200
+max_iters = 600
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

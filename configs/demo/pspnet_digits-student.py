@@ -1,18 +1,6 @@
 # The segmentation student alone: PSPNet on ResNet-18 with 12 base channels.
-_base_ = ['../_base_/digit_scenes_seg.py', '../_base_/schedule_demo.py']
-norm_cfg = dict(type='BN', requires_grad=True)
+_base_ = [
+    '../_base_/segmentor_demo.py', '../_base_/digit_scenes_seg.py', '../_base_/schedule_demo.py']
 model = dict(
-    type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True, pad_val=0, seg_pad_val=255, size=(64, 64)),
-    backbone=dict(
-        type='ResNetV1c', depth=18, stem_channels=12, base_channels=12, num_stages=4,
-        out_indices=(0, 1, 2, 3), dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1),
-        norm_cfg=norm_cfg, norm_eval=False, contract_dilation=True),
-    decode_head=dict(
-        type='PSPHead', in_channels=96, in_index=3, channels=24, pool_scales=(1, 2, 3, 6),
-        dropout_ratio=0.1, num_classes=11, norm_cfg=norm_cfg, align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
-    train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    backbone=dict(stem_channels=12, base_channels=12),
+    decode_head=dict(type='PSPHead', in_channels=96, channels=48, pool_scales=(1, 2, 4)))

@@ -1,5 +1,6 @@
 # The RetinaNet student alone: 8 base channels.
-_base_ = '_base_retinanet_digits.py'
+_base_ = [
+    '../_base_/retinanet_demo.py', '../_base_/digit_scenes_det.py', '../_base_/schedule_demo.py']
 model = dict(
     backbone=dict(stem_channels=8, base_channels=8),
     neck=dict(in_channels=[16, 32, 64], out_channels=24),

@@ -1,5 +1,4 @@
 # A small RetinaNet for 64x64 scenes: ResNet-18, three levels from stride 8, BN everywhere.
-_base_ = ['../_base_/digit_scenes_det.py', '../_base_/schedule_demo.py']
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     type='RetinaNet',
@@ -8,7 +7,12 @@ model = dict(
         bgr_to_rgb=True, pad_size_divisor=32),
     backbone=dict(
         type='ResNet', depth=18, num_stages=4, out_indices=(1, 2, 3), strides=(1, 2, 2, 2),
-        norm_cfg=norm_cfg, norm_eval=False),
+        norm_cfg=norm_cfg, norm_eval=False, zero_init_residual=False,
+        # PyTorch's own start: in a few hundred steps narrow networks do not leave mmdet's, which
+        # is meant for pretrained backbones and long schedules.
+        init_cfg=dict(
+            type='Kaiming', layer='Conv2d', a=5**0.5, distribution='uniform', mode='fan_in',
+            nonlinearity='leaky_relu')),
     neck=dict(type='FPN', num_outs=3, norm_cfg=norm_cfg),
     bbox_head=dict(
         type='RetinaHead', num_classes=10, stacked_convs=1, norm_cfg=norm_cfg,

@@ -34,5 +34,6 @@ val_dataloader['dataset']['pipeline'].insert(
     1, dict(type='Resize', scale=(64, 64), keep_ratio=True))
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='CocoMetric', ann_file=data_root + '/annotations/val.json', metric='bbox')
+    type='CocoMetric', ann_file=data_root + '/annotations/val.json', metric='bbox',
+    classwise=True)
 test_evaluator = val_evaluator

@@ -1,6 +1,7 @@
 # DigitScenes for segmentation: stock dataset, 64x64 scenes, background and ten digits.
 custom_imports = dict(
-    imports=['kd_plugin', 'kd_plugin.data.first_use'], allow_failed_imports=False)
+    imports=['kd_plugin', 'kd_plugin.data.first_use', 'kd_plugin.analysis.class_iou'],
+    allow_failed_imports=False)
 default_scope = 'mmseg'
 dataset_type = 'BaseSegDataset'
 data_root = 'data/digit_scenes'
@@ -34,5 +35,5 @@ val_dataloader = dict(
             dict(type='PackSegInputs'),
         ], **dataset))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='ClassIoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator

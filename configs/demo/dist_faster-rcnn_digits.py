@@ -6,7 +6,7 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='{{fileDirname}}/cascade-mask-rcnn_digits-teacher.py',
-        checkpoint='work_dirs/cascade-mask-rcnn_digits-teacher/iter_1200.pth'),
+        checkpoint='work_dirs/demo/cascade-mask-rcnn_digits-teacher/seed-0/iter_1200.pth'),
     distill=[
         dict(name='dist', student='roi_head.bbox_head.fc_cls',
              teacher='roi_head.bbox_head.0.fc_cls', loss=dict(type='DISTLoss')),

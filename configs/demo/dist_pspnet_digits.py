@@ -6,7 +6,7 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='{{fileDirname}}/deeplabv3_digits-teacher.py',
-        checkpoint='work_dirs/deeplabv3_digits-teacher/iter_1200.pth'),
+        checkpoint='work_dirs/demo/deeplabv3_digits-teacher/seed-0/iter_1200.pth'),
     distill=[
         dict(name='dist', student='decode_head.conv_seg', teacher='decode_head.conv_seg',
              loss=dict(type='DISTLoss')),

@@ -6,7 +6,7 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='{{fileDirname}}/retinanet_digits-teacher.py',
-        checkpoint='work_dirs/retinanet_digits-teacher/iter_1200.pth'),
+        checkpoint='work_dirs/demo/retinanet_digits-teacher/seed-0/iter_1200.pth'),
     distill=[
         dict(name='dist', student='bbox_head.retina_cls', teacher='bbox_head.retina_cls',
              loss=dict(type='DISTLoss', activation='sigmoid')),

@@ -1,0 +1,242 @@
+"""Train and test configs over several seeds; one small result file a run.
+
+What is done is skipped, what was interrupted goes on from its last checkpoint, and a teacher that is
+not there yet is trained first. Put the arguments in a file and write @FILE to keep a plan.
+tools/make_table.py turns the result files into tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner.checkpoint import find_latest_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS, RESULTS, WORK = ROOT / 'configs', ROOT / 'docs/results', ROOT / 'work_dirs'
+PACKAGES = 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation'
+PROGRESS = re.compile(r'(?:Epoch\(train\) +\[(\d+)\]|Iter\(train\)) *\[ *(\d+)/(\d+)\]')
+
+
+def config_name(config: Path) -> str:
+    """How a config is called in paths and tables, for example ``demo/dist_pspnet_digits``."""
+    config = config.resolve()
+    parent = CONFIGS if config.is_relative_to(CONFIGS) else config.parent
+    return config.relative_to(parent).with_suffix('').as_posix()
+
+
+@dataclass
+class Run:
+    """One config trained with one seed."""
+
+    config: Path
+    seed: int
+    results: Path = RESULTS
+    folder: Path | None = None  # of logs and checkpoints; by default from name and seed
+    options: list[str] = field(default_factory=list)  # further key=value
+    share: float = 0.0  # of the training that is done, 0..1
+
+    def __post_init__(self) -> None:
+        self.cfg = Config.fromfile(self.config, import_custom_modules=False)
+        self.name = config_name(self.config)
+        self.title = f'{self.name} seed {self.seed}'
+        self.folder = self.folder or WORK / self.name / f'seed-{self.seed}'
+        self.result = self.results / self.name / f'seed-{self.seed}.json'
+        teacher = self.cfg.model.get('teacher')
+        self.teacher = None if teacher is None else Path(teacher.config)
+        self.hash = self._hash()
+
+    def _hash(self) -> str:
+        """Of all settings, the teacher's too, wherever the project lies."""
+        text = self.cfg.pretty_text + ' '.join(self.options)
+        if self.teacher is not None and self.teacher.exists():
+            text += Config.fromfile(self.teacher, import_custom_modules=False).pretty_text
+        return hashlib.sha256(text.replace(str(ROOT), '').encode()).hexdigest()[:16]
+
+    def done(self) -> bool:
+        """Whether a result of these very settings is there."""
+        return self.result.exists() and json.loads(self.result.read_text())['hash'] == self.hash
+
+    def missing_teacher(self) -> Run | None:
+        """The run that trains this one's teacher, if its checkpoint is a file not yet there."""
+        if self.teacher is None:
+            return None
+        checkpoint = self.cfg.model.teacher.get('checkpoint')
+        if checkpoint is None or '://' in checkpoint or (ROOT / checkpoint).exists():
+            return None
+        folder = (ROOT / checkpoint).parent
+        seed = Config.fromfile(self.teacher, import_custom_modules=False).randomness.seed
+        return Run(self.teacher, seed, self.results, folder)
+
+    def execute(self, threads: int) -> None:
+        """Train, test and write the result; raises RuntimeError with the log's end on failure."""
+        assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        settings = self.folder / 'hash.txt'
+        if settings.exists() and settings.read_text() != self.hash:
+            raise RuntimeError(
+                f'{self.folder} was begun with other settings than {self.name} has now: delete it')
+        settings.write_text(self.hash)
+        config = str(self.config)
+        options = ['--cfg-options', f'randomness.seed={self.seed}', *self.options]
+        attempts = self.folder / 'attempts.json'
+        earlier = json.loads(attempts.read_text()) if attempts.exists() else []
+        start = time.monotonic()
+
+        def note(_: str, memory: int) -> None:
+            spent = {'seconds': round(time.monotonic() - start, 1), 'memory_mb': memory}
+            attempts.write_text(json.dumps([*earlier, spent]))
+
+        self._call('train', [config, '--work-dir', str(self.folder), '--resume', *options],
+                   threads, note)  # fmt: skip
+        spent = json.loads(attempts.read_text())
+        checkpoint = find_latest_checkpoint(str(self.folder))
+        out = self.folder / 'test'
+        self._call('test', [config, checkpoint, '--work-dir', str(out), *options], threads)
+        metrics = max(out.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+        content = {
+            'config': self.name, 'seed': self.seed, 'hash': self.hash,
+            'metrics': json.loads(metrics.read_text().splitlines()[-1]),
+            'train_seconds': round(sum(part['seconds'] for part in spent), 1),
+            'threads': threads,
+            'peak_memory_mb': max(part['memory_mb'] for part in spent),
+            'versions': {package: version(package) for package in PACKAGES},
+        }  # fmt: skip
+        self.result.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.result.with_suffix('.tmp')
+        partial.write_text(json.dumps(content, indent=1) + '\n')
+        partial.rename(self.result)
+
+    def _call(self, tool: str, arguments: list[str], threads: int,
+              ended: Callable[[str, int], None] = lambda *_: None) -> None:  # fmt: skip
+        """Run one of the tools, its output in a log; ``ended`` gets its name and peak memory."""
+        assert self.folder is not None
+        log = self.folder / f'{tool}.log'
+        with log.open('w') as out:
+            process = subprocess.Popen(
+                [sys.executable, '-W', 'ignore', f'tools/{tool}.py', *arguments], cwd=ROOT,
+                stdout=out, stderr=subprocess.STDOUT,
+                env={**os.environ, 'OMP_NUM_THREADS': str(threads)})  # fmt: skip
+            memory = 0
+            try:
+                while True:
+                    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                    if pid:
+                        process.returncode = os.waitstatus_to_exitcode(status)
+                        memory = usage.ru_maxrss // 1024
+                        break
+                    if tool == 'train':
+                        self._look(log)
+                    time.sleep(0.5)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    process.wait()
+                ended(tool, memory)
+        if process.returncode:
+            raise RuntimeError(f'{self.title}: {tool} failed; the end of {log}:\n'
+                               + log.read_text(errors='replace')[-2000:])  # fmt: skip
+
+    def _look(self, log: Path) -> None:
+        """Read how far training is from its log."""
+        found = PROGRESS.findall(log.read_text(errors='replace'))
+        if found:
+            epoch, step, steps = found[-1]
+            train = self.cfg.train_cfg
+            self.share = int(step) / int(steps)
+            if epoch:
+                self.share = (int(epoch) - 1 + self.share) / train.max_epochs
+
+
+def show(runs: list[Run], running: Iterable[Run], ended: int, start: float, last: bool) -> None:
+    """One line: what is running, how much is done, how long it may take."""
+    running = list(running)
+    done = ended + sum(run.share for run in running)
+    spent = time.monotonic() - start
+    left = f', about {spent * (len(runs) - done) / done / 60:.0f} min left' if done > 0.02 else ''
+    what = '; '.join(f'{run.title} {run.share:.0%}' for run in running)
+    line = f'{ended}/{len(runs)} done{left} | {what}' if running else f'{ended}/{len(runs)} done'
+    if sys.stdout.isatty():
+        print(f'\r\033[K{line[: os.get_terminal_size().columns - 1]}', end='', flush=True)
+        if last:
+            print()
+    else:
+        print(line, flush=True)
+
+
+def execute(runs: list[Run], jobs: int = 1, threads: int | None = None) -> list[str]:
+    """Run what is not done, ``jobs`` at a time; the messages of the runs that failed."""
+    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+    skipped = [run for run in runs if run.done()]
+    if skipped:
+        print(f'{len(skipped)} of {len(runs)} are done already')
+    runs = [run for run in runs if not run.done()]
+    teachers = {run.folder: run for run in (run.missing_teacher() for run in runs) if run}
+    failures: list[str] = []
+    if teachers:
+        failures = _execute(list(teachers.values()), jobs, threads)
+    return failures or _execute([run for run in runs if not run.done()], jobs, threads)
+
+
+def _execute(runs: list[Run], jobs: int, threads: int) -> list[str]:
+    start, active, failures = time.monotonic(), [], []
+
+    def work(run: Run) -> None:
+        active.append(run)
+        try:
+            run.execute(threads)
+        finally:
+            active.remove(run)
+
+    pause = 1 if sys.stdout.isatty() else 30
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(work, run) for run in runs}
+        try:
+            while waiting:
+                ended, waiting = wait(waiting, timeout=pause)
+                failures += [str(job.exception()) for job in ended if job.exception()]
+                show(runs, active, len(runs) - len(waiting), start, not waiting)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return failures
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars='@')
+    parser.add_argument('configs', nargs='+', type=Path, help='config files')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
+    parser.add_argument('--threads', type=int, help='CPU threads of a run; by default the cores '
+                        'are shared among the jobs')
+    parser.add_argument('--results', type=Path, default=RESULTS, help='folder of result files')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    missing = [str(config) for config in args.configs if not config.exists()]
+    if missing:
+        raise SystemExit(f'no such config: {", ".join(missing)}')
+    runs: list[Any] = [
+        Run(config, seed, args.results) for seed in args.seeds for config in args.configs]
+    failures = execute(runs, args.jobs, args.threads)
+    if failures:
+        raise SystemExit('\n\n'.join(failures))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,7 +1,7 @@
 """Train and test configs over several seeds; one small result file a run.
 
-What is done is skipped, what was interrupted goes on from its last checkpoint, and a teacher that is
-not there yet is trained first. Put the arguments in a file and write @FILE to keep a plan.
+What is done is skipped, what was interrupted goes on from its last checkpoint, and a teacher that
+is not there yet is trained first. Put the arguments in a file and write @FILE to keep a plan.
 tools/make_table.py turns the result files into tables.
 """
 
@@ -28,6 +28,7 @@ from mmengine.runner.checkpoint import find_latest_checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS, RESULTS, WORK = ROOT / 'configs', ROOT / 'docs/results', ROOT / 'work_dirs'
 PACKAGES = 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation'
+SETTINGS = 'hash.txt'  # in a run's folder: what it was begun with
 PROGRESS = re.compile(r'(?:Epoch\(train\) +\[(\d+)\]|Iter\(train\)) *\[ *(\d+)/(\d+)\]')
 
 
@@ -75,22 +76,27 @@ class Run:
         if self.teacher is None:
             return None
         checkpoint = self.cfg.model.teacher.get('checkpoint')
-        if checkpoint is None or '://' in checkpoint or (ROOT / checkpoint).exists():
+        if checkpoint is None or '://' in checkpoint:
             return None
         folder = (ROOT / checkpoint).parent
+        if (ROOT / checkpoint).exists() and not (folder / SETTINGS).exists():
+            return None  # the user's own
         seed = Config.fromfile(self.teacher, import_custom_modules=False).randomness.seed
-        return Run(self.teacher, seed, self.results, folder)
+        run = Run(self.teacher, seed, self.results, folder)
+        return None if run.done() and (ROOT / checkpoint).exists() else run
 
     def execute(self, threads: int) -> None:
         """Train, test and write the result; raises RuntimeError with the log's end on failure."""
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings = self.folder / 'hash.txt'
+        settings = self.folder / SETTINGS
         if settings.exists() and settings.read_text() != self.hash:
             raise RuntimeError(
                 f'{self.folder} was begun with other settings than {self.name} has now: delete it')
         settings.write_text(self.hash)
-        config = str(self.config)
+        # What runs is what was hashed, also when the file is edited meanwhile.
+        config = str(self.folder / 'config.py')
+        self.cfg.dump(config)
         options = ['--cfg-options', f'randomness.seed={self.seed}', *self.options]
         attempts = self.folder / 'attempts.json'
         earlier = json.loads(attempts.read_text()) if attempts.exists() else []

@@ -15,5 +15,5 @@ model = dict(
         bbox_head=dict(in_channels=24, fc_out_channels=64, num_classes=10)),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)), rpn_proposal={{_base_.demo_proposals}},
-        rcnn=dict(sampler=dict(num=64))),
+        rcnn=dict(sampler=dict(num=32))),
     test_cfg={{_base_.demo_test_cfg}})

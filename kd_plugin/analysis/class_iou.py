@@ -17,7 +17,8 @@ class ClassIoUMetric(IoUMetric):
         """mmseg's metrics, then one IoU a class; results are its (intersection, union, …)."""
         metrics = dict(super().compute_metrics(results))
         if not self.format_only:
-            intersection, union = (sum(column) for column in list(zip(*results, strict=True))[:2])
-            for name, value in zip(self.dataset_meta['classes'], intersection / union, strict=True):
+            intersection, union = (sum(part) for part in list(zip(*results, strict=True))[:2])
+            classes = self.dataset_meta['classes']
+            for name, value in zip(classes, intersection / union, strict=True):
                 metrics[f'IoU/{name}'] = round(100 * float(value), 2)
         return metrics

@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
@@ -185,20 +184,21 @@ def show(runs: list[Run], running: Iterable[Run], ended: int, start: float, last
 
 def execute(runs: list[Run], jobs: int = 1, threads: int | None = None) -> list[str]:
     """Run what is not done, ``jobs`` at a time; the messages of the runs that failed."""
-    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
     skipped = [run for run in runs if run.done()]
     if skipped:
         print(f'{len(skipped)} of {len(runs)} are done already')
     runs = [run for run in runs if not run.done()]
     teachers = {run.folder: run for run in (run.missing_teacher() for run in runs) if run}
-    failures: list[str] = []
-    if teachers:
-        failures = _execute(list(teachers.values()), jobs, threads)
+    failures = _execute(list(teachers.values()), jobs, threads)
     return failures or _execute([run for run in runs if not run.done()], jobs, threads)
 
 
-def _execute(runs: list[Run], jobs: int, threads: int) -> list[str]:
-    start, active, failures = time.monotonic(), [], []
+def _execute(runs: list[Run], jobs: int, threads: int | None) -> list[str]:
+    start = time.monotonic()
+    active: list[Run] = []
+    failures: list[str] = []
+    jobs = max(1, min(jobs, len(runs)))
+    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
 
     def work(run: Run) -> None:
         active.append(run)
@@ -221,24 +221,31 @@ def _execute(runs: list[Run], jobs: int, threads: int) -> list[str]:
     return failures
 
 
+def add_run_arguments(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
+    """The arguments that say which runs are meant: configs, seeds, folder of results."""
+    parser.add_argument('configs', nargs=nargs, type=_config, help='config files')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--results', type=Path, default=RESULTS, help='folder of result files')
+
+
+def _config(name: str) -> Path:
+    if not Path(name).exists():
+        raise argparse.ArgumentTypeError(f'no such config: {name}')
+    return Path(name)
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars='@')
-    parser.add_argument('configs', nargs='+', type=Path, help='config files')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    add_run_arguments(parser)
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
     parser.add_argument('--threads', type=int, help='CPU threads of a run; by default the cores '
                         'are shared among the jobs')
-    parser.add_argument('--results', type=Path, default=RESULTS, help='folder of result files')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    missing = [str(config) for config in args.configs if not config.exists()]
-    if missing:
-        raise SystemExit(f'no such config: {", ".join(missing)}')
-    runs: list[Any] = [
-        Run(config, seed, args.results) for seed in args.seeds for config in args.configs]
+    runs = [Run(config, seed, args.results) for seed in args.seeds for config in args.configs]
     failures = execute(runs, args.jobs, args.threads)
     if failures:
         raise SystemExit('\n\n'.join(failures))

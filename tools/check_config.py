@@ -111,6 +111,18 @@ def names_of(model: nn.Module, some: set[nn.Module]) -> list[str]:
     return [path or 'all of it' for path in walk(model, '')]
 
 
+def open_residual_branches(model: nn.Module) -> None:
+    """Let gradients into branches that start at zero, as pretrained weights would.
+
+    A residual branch that ends in a norm of weight zero passes no gradient to its inner layers.
+    The small value keeps the sum of many random branches finite.
+    """
+    for module in model.modules():
+        weight = getattr(module, 'weight', None)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not weight.any():
+            nn.init.constant_(weight, 0.2)
+
+
 def check(path: str, size: tuple[int, int] | None = None, images: int | None = None) -> str:
     """Train one config for one iteration.
 
@@ -133,6 +145,7 @@ def check(path: str, size: tuple[int, int] | None = None, images: int | None = N
     images = images or (2 if cfg.default_scope == 'mmseg' else 1)
     model = revert_sync_batchnorm(build_model(without_weights(cfg.model), cfg.default_scope))
     model.init_weights()
+    open_residual_branches(model)
     model.train()
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     batch = synthetic_batch(cfg, size, images)

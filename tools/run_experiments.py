@@ -8,10 +8,12 @@ tools/make_table.py turns the result files into tables.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -48,6 +50,7 @@ class Run:
     folder: Path | None = None  # of logs and checkpoints; by default from name and seed
     options: list[str] = field(default_factory=list)  # further key=value
     share: float = 0.0  # of the training that is done, 0..1
+    process: subprocess.Popen | None = None  # the tool that is at work
 
     def __post_init__(self) -> None:
         self.cfg = Config.fromfile(self.config, import_custom_modules=False)
@@ -88,6 +91,17 @@ class Run:
         """Train, test and write the result; raises RuntimeError with the log's end on failure."""
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / 'lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RuntimeError(f'another process is at work in {self.folder}') from None
+            # The tools inherit the lock: it lives as long as any of them does.
+            self._lock = lock.fileno()
+            self._execute(threads)
+
+    def _execute(self, threads: int) -> None:
+        assert self.folder is not None
         settings = self.folder / SETTINGS
         if settings.exists() and settings.read_text() != self.hash:
             raise RuntimeError(
@@ -133,8 +147,9 @@ class Run:
         with log.open('w') as out:
             process = subprocess.Popen(
                 [sys.executable, '-W', 'ignore', f'tools/{tool}.py', *arguments], cwd=ROOT,
-                stdout=out, stderr=subprocess.STDOUT,
+                stdout=out, stderr=subprocess.STDOUT, pass_fds=[self._lock],
                 env={**os.environ, 'OMP_NUM_THREADS': str(threads)})  # fmt: skip
+            self.process = process
             memory = 0
             try:
                 while True:
@@ -217,6 +232,9 @@ def _execute(runs: list[Run], jobs: int, threads: int | None) -> list[str]:
                 show(runs, active, len(runs) - len(waiting), start, not waiting)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for run in active:
+                if run.process is not None:
+                    run.process.kill()
             raise
     return failures
 
@@ -245,6 +263,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped; the same command goes on'))
     runs = [Run(config, seed, args.results) for seed in args.seeds for config in args.configs]
     failures = execute(runs, args.jobs, args.threads)
     if failures:

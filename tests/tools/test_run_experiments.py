@@ -1,0 +1,144 @@
+"""The runner finishes what it starts, once; tables say what the results say."""
+
+import json
+import shutil
+from pathlib import Path
+
+import make_table
+import pytest
+from run_experiments import Run, execute
+from scipy.stats import ttest_rel
+
+CONFIG = """
+_base_ = {base!r}
+custom_imports = dict(_delete_=True, imports=['kd_plugin', 'kd_plugin.analysis.class_iou'])
+train_cfg = dict(max_iters=4, val_interval=4)
+default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=2))
+train_dataloader = dict(batch_size=2, dataset=dict(data_root={data!r}))
+val_dataloader = dict(dataset=dict(data_root={data!r}))
+test_dataloader = dict(dataset=dict(data_root={data!r}))
+"""
+
+
+def write(folder: Path, name: str, data: Path, more: str = '') -> Path:
+    base = str(Path(f'configs/demo/{name}.py').resolve())
+    path = folder / f'{name}.py'
+    path.write_text(CONFIG.format(base=base, data=str(data)) + more)
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path, digits, monkeypatch):
+    """A student alone and one with a teacher that is not trained yet."""
+    monkeypatch.setattr('run_experiments.WORK', tmp_path / 'work')
+    teacher = write(tmp_path, 'deeplabv3_digits-teacher', digits)
+    checkpoint = tmp_path / 'work/teacher/iter_4.pth'
+    student = write(tmp_path, 'pspnet_digits-student', digits)
+    distilled = write(
+        tmp_path, 'dist_pspnet_digits', digits,
+        f'model = dict(teacher=dict(config={str(teacher)!r}, checkpoint={str(checkpoint)!r}))')
+    return [Run(path, 0, tmp_path / 'results') for path in (student, distilled)]
+
+
+def test_runs_are_finished_once_and_teachers_first(runs, tmp_path):
+    assert execute(runs, jobs=2) == []
+    results = [json.loads(run.result.read_text()) for run in runs]
+    for result in results:
+        assert result['metrics']['mIoU'] >= 0
+        assert 'IoU/background' in result['metrics']
+        assert result['train_seconds'] > 0
+        assert result['peak_memory_mb'] > 0
+        assert result['versions']['torch']
+    assert (tmp_path / 'results/deeplabv3_digits-teacher/seed-0.json').exists()
+
+    # Done is done.
+    written = [run.result.stat().st_mtime_ns for run in runs]
+    assert execute(runs) == []
+    assert [run.result.stat().st_mtime_ns for run in runs] == written
+
+    # What was interrupted goes on where it stopped, and ends the same.
+    run = runs[1]
+    (run.folder / 'iter_4.pth').unlink()
+    (run.folder / 'last_checkpoint').write_text(str(run.folder / 'iter_2.pth'))
+    run.result.unlink()
+    assert execute([run]) == []
+    assert 'resumed epoch: 0, iter: 2' in (run.folder / 'train.log').read_text()
+    assert json.loads(run.result.read_text())['metrics'] == results[1]['metrics']
+
+    # Other settings are not continued with these weights.
+    run.result.unlink()
+    run.options.append('train_dataloader.batch_size=3')
+    run.hash = run._hash()
+    assert 'delete it' in execute([run])[0]
+
+
+def test_a_run_that_fails_says_why(digits, tmp_path):
+    config = write(tmp_path, 'pspnet_digits-student', digits,
+                   'model = dict(decode_head=dict(in_channels=7))')
+    run = Run(config, 0, tmp_path / 'results', tmp_path / 'work')
+    (message,) = execute([run])
+    assert 'train failed' in message
+    assert 'Error' in message
+    assert not run.result.exists()
+
+
+@pytest.fixture
+def results(runs):
+    """Three seeds of made-up metrics."""
+    scores = [30.0, 32.5, 31.0], [36.0, 37.0, 38.5]
+    for run, values in zip(runs, scores, strict=True):
+        for seed, value in enumerate(values):
+            one = Run(run.config, seed, run.results)
+            one.result.parent.mkdir(parents=True, exist_ok=True)
+            metrics = {'mIoU': value, 'IoU/background': 90.0, 'IoU/0': value / 2}
+            one.result.write_text(json.dumps(dict(
+                hash=one.hash, seed=seed, metrics=metrics, train_seconds=10 + seed,
+                peak_memory_mb=500)))
+    return [run.config for run in runs], runs[0].results, scores
+
+
+def test_a_table_gives_means_and_the_paired_gain(results):
+    configs, folder, (alone, distilled) = results
+    head, _, first, second = make_table.table(configs, [0, 1, 2], folder).splitlines()
+    assert 'mIoU' in head
+    assert '31.2 ± 1.3' in first
+    expected = ttest_rel(distilled, alone).confidence_interval(0.95)
+    assert f'+6.0 ({expected.low:+.1f} to {expected.high:+.1f})' in second
+    assert '| 3 | 11 | 500 |' in second
+
+
+def test_a_table_compares_classes(results):
+    configs, folder, _ = results
+    table = make_table.table(configs, [0, 1, 2], folder, classes=True)
+    assert '| background | 0 |' in table.splitlines()[0]
+    assert '90.0 ± 0.0' in table
+
+
+def test_results_of_other_settings_are_refused(results):
+    configs, folder, _ = results
+    configs[1].write_text(configs[1].read_text() + 'val_cfg = dict(fp16=True)\n')
+    with pytest.raises(ValueError, match='other settings'):
+        make_table.table(configs, [0], folder)
+
+
+def test_a_document_keeps_its_tables_up_to_date(results, tmp_path):
+    configs, folder, _ = results
+    document = tmp_path / 'page.md'
+    arguments = f'{configs[0]} {configs[1]} --seeds 0 1 2 --results {folder}'
+    document.write_text(f'Before.\n\n<!-- table: {arguments} -->\n| old |\n\nAfter.\n')
+    make_table.refresh(document)
+    text = document.read_text()
+    assert '31.2 ± 1.3' in text
+    assert '| old |' not in text
+    assert text.endswith('\n\nAfter.\n')
+    make_table.refresh(document)
+    assert document.read_text() == text
+
+
+@pytest.mark.parametrize(
+    'document', sorted(str(path) for path in [Path('README.md'), *Path('docs').rglob('*.md')]))
+def test_the_projects_own_tables_are_up_to_date(document, tmp_path):
+    copy = tmp_path / 'page.md'
+    shutil.copy(document, copy)
+    make_table.refresh(copy)
+    assert copy.read_text() == Path(document).read_text()

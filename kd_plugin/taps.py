@@ -56,28 +56,29 @@ class Taps:
     Args:
         model: The model that the paths start from.
         outputs: Paths of modules whose outputs are recorded.
-        rois: Paths of RoI extractors whose RoIs (their second argument) are recorded.
+        arguments: Paths of modules whose second argument is recorded: the RoIs of a RoI
+            extractor, the targets of a loss.
 
     Raises:
         ValueError: A path that does not exist.
     """
 
     def __init__(
-        self, model: nn.Module, outputs: Iterable[str] = (), rois: Iterable[str] = ()
+        self, model: nn.Module, outputs: Iterable[str] = (), arguments: Iterable[str] = ()
     ) -> None:
         self._owner = type(model).__name__
         self._outputs = {path: find_module(model, path) for path in outputs}
-        self._rois = {path: find_module(model, path) for path in rois}
+        self._arguments = {path: find_module(model, path) for path in arguments}
         self._handles: list[Any] = []
         self._read: dict[str, list[tuple[Tensor, int]]] = {}
 
     def __enter__(self) -> Taps:
-        self._read = {path: [] for path in (*self._outputs, *self._rois)}
+        self._read = {path: [] for path in (*self._outputs, *self._arguments)}
         for path, module in self._outputs.items():
             for called in module if isinstance(module, nn.ModuleList) else [module]:
                 self._handles.append(called.register_forward_hook(self._output_hook(path)))
-        for path, module in self._rois.items():
-            self._handles.append(module.register_forward_pre_hook(self._rois_hook(path)))
+        for path, module in self._arguments.items():
+            self._handles.append(module.register_forward_pre_hook(self._argument_hook(path)))
         return self
 
     def __exit__(
@@ -98,9 +99,11 @@ class Taps:
 
         return record
 
-    def _rois_hook(self, path: str) -> Any:
+    def _argument_hook(self, path: str) -> Any:
         def record(module: nn.Module, args: Any) -> None:
-            self._read[path].append((args[1], args[1]._version))
+            # Some heads pair the classes with soft scores: (labels, scores).
+            argument = args[1][0] if isinstance(args[1], (tuple, list)) else args[1]
+            self._read[path].append((argument, argument._version))
 
         return record
 

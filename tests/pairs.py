@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import copy
 
+import torch
+from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 
+import kd_plugin.analysis.class_iou  # noqa: F401  (registers the metric of the configs)
 from kd_plugin.data import Settings, ensure
 
 SETTINGS = Settings(train=12, val=4)
@@ -122,6 +127,21 @@ def pair(kind: str, weight: float = 1.0) -> dict:
 def build(cfg: dict):
     """Build a distiller, leaving ``cfg`` as it is."""
     return MODELS.build(copy.deepcopy(cfg))
+
+
+def batch(distiller, kind):
+    """One preprocessed training batch."""
+    if kind != 'pspnet':
+        data = demo_mm_inputs(2, [[3, 128, 128], [3, 96, 128]], num_classes=10)
+    else:
+        shape = dict(img_shape=(64, 64), ori_shape=(64, 64))
+        samples = [
+            SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=shape)
+            for labels in torch.randint(11, (2, 1, 64, 64))
+        ]
+        data = dict(inputs=[torch.randint(255, (3, 64, 64), dtype=torch.uint8)] * 2,
+                    data_samples=samples)
+    return distiller.data_preprocessor(data, True)
 
 
 def runner(model: dict, work_dir, root, seg: bool, max_iters: int = 4, **options) -> Runner:

@@ -11,6 +11,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from kd_plugin.acclimation import Acclimation
 from kd_plugin.idle import StandIn, bypass, find_idle
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import Taps, find_module
@@ -49,6 +50,8 @@ class BaseDistiller(BaseModel):
         student: The student's model dict, as in its plain config.
         teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
         distill: One dict per pair of taps, see :class:`~kd_plugin.distillers.entry.Entry`.
+        acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
+            empty dict takes its defaults, None leaves the teacher as it is.
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
@@ -57,7 +60,9 @@ class BaseDistiller(BaseModel):
     #: Registry scope where no program is running.
     scope: str
 
-    def __init__(self, student: dict, teacher: dict, distill: list[dict]) -> None:
+    def __init__(
+        self, student: dict, teacher: dict, distill: list[dict], acclimation: dict | None = None
+    ) -> None:
         scope = current_scope(self.scope)
         # The student first and alone: it must meet the random state of plain training.
         built = build_model(student, scope)
@@ -74,6 +79,13 @@ class BaseDistiller(BaseModel):
             self.__dict__['_frozen'] = _Frozen(model, renormalize)
             self._check_paths()
             self._sources = {entry.name: self._roi_source(entry) for entry in self.entries}
+            self.acclimation = None
+            if acclimation is not None:
+                self.acclimation = Acclimation(acclimation, list(self.entries))
+            self._labels = {
+                entry.name: self._label_source(entry)
+                for entry in self.entries if self._needs_target(entry)
+            }  # fmt: skip
             self._idle: list[StandIn] = []
             self._probe()
         self._register_state_dict_hook(_keep_student_keys)
@@ -126,12 +138,14 @@ class BaseDistiller(BaseModel):
                 called.
         """
         sources = {source for source in self._sources.values() if source}
-        with Taps(self.student, {entry.student for entry in self.entries}, sources) as taps:
+        labels = {path for path in self._labels.values() if path}
+        with Taps(self.student, {e.student for e in self.entries}, sources | labels) as taps:
             losses = self.student(inputs, data_samples, mode='loss', **kwargs)
         if not len(self.entries):
             return losses
         rois = {source: taps.take(source)[0] for source in sources}
-        with torch.no_grad(), bypass(self._idle):
+        acclimates = self.acclimation is not None and self.acclimation.trains
+        with torch.set_grad_enabled(acclimates and torch.is_grad_enabled()), bypass(self._idle):
             images = self._frozen.renormalize(inputs, data_samples)
             taught = self._read(self.teacher, images, self._wanted(), rois)
         for entry in self.entries:
@@ -141,10 +155,22 @@ class BaseDistiller(BaseModel):
                     f"give the distill entry '{entry.name}' another name"
                 )
             student = taps.take(entry.student)
-            targets = self._targets(data_samples, student) if entry.needs_target else None
-            losses[entry.key] = entry(student, taught[self._sources[entry.name], entry.teacher],
-                                      targets)  # fmt: skip
+            teacher = taught[self._sources[entry.name], entry.teacher]
+            targets = None
+            if entry.name in self._labels:
+                path = self._labels[entry.name]
+                labels = taps.take(path) if path else []
+                targets = self._targets(entry, labels, data_samples, student)
+            losses[entry.key] = entry(
+                student, [level.detach() for level in teacher],
+                targets if entry.needs_target else None)  # fmt: skip
+            if acclimates and entry.name == self.acclimation.entry:
+                losses['loss_acclimation'] = self.acclimation(student, teacher, targets)
         return losses
+
+    def _needs_target(self, entry: Entry) -> bool:
+        acclimates = self.acclimation is not None and self.acclimation.trains
+        return entry.needs_target or (acclimates and self.acclimation.entry == entry.name)
 
     def _wanted(self) -> dict[RoISource, set[str]]:
         """The teacher's taps, by the RoIs that they read."""
@@ -206,9 +232,25 @@ class BaseDistiller(BaseModel):
         """The student's module whose RoIs the teacher's tap reads, None for a tap without."""
         return None
 
-    def _targets(self, data_samples: list | None, student: list[Tensor]) -> list[Tensor]:
-        """The targets of the rows of the student's logits, one tensor a level."""
-        raise ValueError(f'{type(self).__name__} has no targets for ignore_index; leave it out')
+    def _label_source(self, entry: Entry) -> str | None:
+        """The student's loss whose targets number the rows of an entry's logits.
+
+        None where the data samples say them.
+        """
+        return None
+
+    def _targets(
+        self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
+    ) -> list[Tensor]:
+        """Class indices of the rows of the student's logits, one tensor a level.
+
+        Args:
+            entry: Whose logits they are.
+            labels: What the student's own loss got as targets.
+            data_samples: The images' annotations.
+            student: The logits, one tensor a level.
+        """
+        raise NotImplementedError
 
     # ------------------------------------------------------------------ checks at build time
 
@@ -244,10 +286,23 @@ class BaseDistiller(BaseModel):
         for entry in self.entries:
             source = self._sources[entry.name]
             classes = {
-                'student': _class_count(self.student, entry.student),
-                'teacher': _class_count(self.teacher, entry.teacher),
+                'student': class_count(self.student, entry.student),
+                'teacher': class_count(self.teacher, entry.teacher),
             }
             entry.fit(learnt[source, entry.student], taught[source, entry.teacher], classes)
+            if self.acclimation is not None and self.acclimation.entry == entry.name:
+                self._fit_acclimation(entry, images, rois, classes['teacher'])
+
+    def _fit_acclimation(
+        self, entry: Entry, images: Tensor, rois: dict[str, Tensor], classes: int | None
+    ) -> None:
+        key = self._sources[entry.name], entry.teacher
+
+        def run() -> list[Tensor]:
+            with bypass(self._idle):
+                return self._read(self.teacher, images, self._wanted(), rois)[key]
+
+        self.acclimation.fit(self.teacher, run, classes)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -257,27 +312,34 @@ class BaseDistiller(BaseModel):
         """Take a plain student's keys; entries keep their own weights."""
         for key in [key for key in state_dict if key.startswith(prefix)]:
             state_dict[f'{prefix}student.{key[len(prefix):]}'] = state_dict.pop(key)
-        for key, value in self.entries.state_dict(prefix=f'{prefix}entries.').items():
-            state_dict[key] = value
+        for key, value in self.distillation_state().items():
+            state_dict[prefix + key] = value
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def distillation_state(self) -> dict[str, Tensor]:
-        """What a resumed run needs beside the student: the weights of aligners and losses."""
-        return copy.deepcopy(self.entries.state_dict())
+        """What a resumed run needs beside the student: aligners, losses, the teacher's changes."""
+        return copy.deepcopy(self._own_modules().state_dict())
 
     def load_distillation_state(self, state: dict[str, Tensor]) -> None:
         """Put back what :meth:`distillation_state` returned.
 
         Raises:
-            ValueError: It was written with other distill entries.
+            ValueError: It was written with other distill entries or acclimated modules.
         """
         try:
-            self.entries.load_state_dict(state)
+            self._own_modules().load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(
-                'the checkpoint was written with other distill entries than this config has; '
-                f'resume with the config it was written with: {error}'
+                'the checkpoint was written with another distill or acclimation than this config '
+                f'has; resume with the config it was written with: {error}'
             ) from error
+
+    def _own_modules(self) -> nn.ModuleDict:
+        """What is neither the student nor frozen."""
+        own = nn.ModuleDict({'entries': self.entries})
+        if self.acclimation is not None:
+            own['acclimation'] = self.acclimation
+        return own
 
 
 def _keep_student_keys(
@@ -311,7 +373,7 @@ def _part(path: str) -> str:
     return path.partition('.')[0]
 
 
-def _class_count(model: nn.Module, path: str) -> int | None:
+def class_count(model: nn.Module, path: str) -> int | None:
     """``num_classes`` of the closest module around a path that has one."""
     parts = path.split('.')
     for end in range(len(parts), 0, -1):

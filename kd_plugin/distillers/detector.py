@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .base import BaseDistiller, RoISource
+from kd_plugin.taps import find_module
+
+from .base import BaseDistiller, RoISource, class_count
 from .entry import Entry
 
 # 'roi_head.bbox_head.0.fc_cls' -> 'bbox', 'head' and the stage '0' (or a child's name)
@@ -51,6 +54,8 @@ class DetectorDistiller(BaseDistiller):
         distill: One dict per pair of taps: ``name``, ``student`` and ``teacher`` (module paths,
             such as ``'neck'``, ``'bbox_head.retina_cls'``, ``'roi_head.bbox_head.fc_cls'``),
             ``loss``, and ``aligner``.
+        acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
+            empty dict takes its defaults, None leaves the teacher as it is.
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
@@ -76,6 +81,41 @@ class DetectorDistiller(BaseDistiller):
         source = f'roi_head.{kind}_roi_extractor'
         return source if stage is None else f'{source}.{stage}'
 
+    def _label_source(self, entry: Entry) -> str:
+        parts = entry.student.split('.')
+        for end in range(len(parts) - 1, 0, -1):
+            path = '.'.join(parts[:end])
+            if isinstance(getattr(find_module(self.student, path), 'loss_cls', None), nn.Module):
+                return f'{path}.loss_cls'
+        raise ValueError(
+            f"distill entry '{entry.name}': there are no class targets for student "
+            f"'{entry.student}': no module around it has a loss_cls; leave out ignore_index and "
+            'acclimation, or tap a classification layer'
+        )
+
+    def _targets(
+        self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
+    ) -> list[Tensor]:
+        flat = torch.cat([label.flatten() for label in labels])
+        if student[0].ndim == 2:
+            counts, shapes = [len(level) for level in student], [(-1,)] * len(student)
+        else:
+            # mmdet numbers a level's rows by image, position, anchor.
+            anchors = _anchors(self.student, entry.student, student[0])
+            pixels = [level.shape[-2:].numel() for level in student]
+            counts = [len(student[0]) * count * anchors for count in pixels]
+            shapes = [(len(student[0]), count, anchors) for count in pixels]
+        if flat.is_floating_point() or sum(counts) != len(flat):
+            raise ValueError(
+                f"distill entry '{entry.name}': the student's head has {len(flat)} targets of "
+                f'type {flat.dtype} for {sum(counts)} rows of logits; ignore_index and '
+                'acclimation need one class index a row'
+            )
+        levels = [level.view(shape) for level, shape
+                  in zip(flat.split(counts), shapes, strict=True)]  # fmt: skip
+        # The losses lay anchors out before positions.
+        return [level if level.ndim == 1 else level.transpose(1, 2) for level in levels]
+
     def _run_head(self, model: nn.Module, part: str, features: Any) -> None:
         try:
             getattr(model, part)(features)
@@ -98,3 +138,9 @@ class DetectorDistiller(BaseDistiller):
             if roi_head.with_shared_head:
                 pooled = roi_head.shared_head(pooled)
             head(pooled)
+
+
+def _anchors(model: nn.Module, path: str, logits: Tensor) -> int:
+    """Anchors at a position, from the channels of [N, A·C, H, W]."""
+    classes = class_count(model, path)
+    return logits.shape[1] // classes if classes else 1

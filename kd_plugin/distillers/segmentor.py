@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .base import BaseDistiller
+from .entry import Entry
 
 
 @MODELS.register_module()
@@ -25,6 +26,8 @@ class SegmentorDistiller(BaseDistiller):
         distill: One dict per pair of taps: ``name``, ``student`` and ``teacher`` (module paths,
             such as ``'decode_head.conv_seg'``, ``'auxiliary_head.conv_seg'``,
             ``'backbone.layer4'``), ``loss``, and ``aligner``.
+        acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
+            empty dict takes its defaults, None leaves the teacher as it is.
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
@@ -44,7 +47,9 @@ class SegmentorDistiller(BaseDistiller):
             for one in head[1:]:
                 output = one(features, output)
 
-    def _targets(self, data_samples: list | None, student: list[Tensor]) -> list[Tensor]:
+    def _targets(
+        self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
+    ) -> list[Tensor]:
         labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).float()
         return [F.interpolate(labels, s.shape[-2:], mode='nearest').squeeze(1).long()
                 for s in student]  # fmt: skip

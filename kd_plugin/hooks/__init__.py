@@ -3,5 +3,11 @@
 from .attach import attach_to_runners
 from .distillation_hook import DistillationHook
 from .safe_globals import allow_mmengine_checkpoints
+from .teacher_accuracy_hook import TeacherAccuracyHook
 
-__all__ = ['DistillationHook', 'allow_mmengine_checkpoints', 'attach_to_runners']
+__all__ = [
+    'DistillationHook',
+    'TeacherAccuracyHook',
+    'allow_mmengine_checkpoints',
+    'attach_to_runners',
+]

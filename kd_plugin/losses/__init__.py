@@ -1,8 +1,15 @@
 """The distillation losses: thin modules over :mod:`kd_plugin.functional`, one concept a file."""
 
+from .acclimation import AcclimationLoss
 from .dist import DISTLoss
 from .feature_mimic import FeatureMimicLoss
 from .feature_relation import FeatureRelationLoss
 from .logit_kl import LogitKLLoss
 
-__all__ = ['DISTLoss', 'FeatureMimicLoss', 'FeatureRelationLoss', 'LogitKLLoss']
+__all__ = [
+    'AcclimationLoss',
+    'DISTLoss',
+    'FeatureMimicLoss',
+    'FeatureRelationLoss',
+    'LogitKLLoss',
+]

@@ -44,15 +44,26 @@ class LogitKLLoss(LogitLoss):
         student, teacher = self.rows(student, teacher, target)
         if student.numel() == 0:
             return student.sum()
-        dim = class_dim(student)
-        goal = probabilities(teacher, self.activation, self.tau)
-        scaled, goal_logits = student.float() / self.tau, teacher.float() / self.tau
-        if self.activation == 'softmax':
-            divergence = goal * (goal_logits.log_softmax(dim) - scaled.log_softmax(dim))
-        else:
-            # KL of Bernoullis; log-sigmoids keep both ends finite where a probability saturates.
-            divergence = goal * (F.logsigmoid(goal_logits) - F.logsigmoid(scaled))
-            divergence = divergence + (1 - goal) * (
-                F.logsigmoid(-goal_logits) - F.logsigmoid(-scaled)
-            )
-        return self.loss_weight * self.tau**2 * divergence.sum(dim).mean()
+        rows = divergence(student, teacher, self.activation, self.tau)
+        return self.loss_weight * self.tau**2 * rows.mean()
+
+
+def divergence(student: Tensor, teacher: Tensor, activation: str, tau: float) -> Tensor:
+    """``KL(teacher || student)`` of each row of logits, the classes' dimension gone.
+
+    Args:
+        student: Logits, laid out as :func:`~kd_plugin.losses.class_axes.class_dim` reads them.
+        teacher: Logits of the same shape.
+        activation: ``'softmax'`` or ``'sigmoid'``.
+        tau: Temperature that divides the logits.
+    """
+    dim = class_dim(student)
+    goal = probabilities(teacher, activation, tau)
+    student, teacher = student.float() / tau, teacher.float() / tau
+    if activation == 'softmax':
+        terms = goal * (teacher.log_softmax(dim) - student.log_softmax(dim))
+    else:
+        # KL of Bernoullis; log-sigmoids keep both ends finite where a probability saturates.
+        terms = goal * (F.logsigmoid(teacher) - F.logsigmoid(student))
+        terms = terms + (1 - goal) * (F.logsigmoid(-teacher) - F.logsigmoid(-student))
+    return terms.sum(dim)

@@ -7,28 +7,10 @@ from collections import Counter
 import pairs
 import pytest
 import torch
-from mmdet.testing import demo_mm_inputs
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 
 KINDS = ['retinanet', 'faster_rcnn', 'pspnet']
-
-
-def batch(distiller, kind):
-    """One preprocessed training batch."""
-    if kind != 'pspnet':
-        data = demo_mm_inputs(2, [[3, 128, 128], [3, 96, 128]], num_classes=10)
-    else:
-        shape = dict(img_shape=(64, 64), ori_shape=(64, 64))
-        samples = [
-            SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=shape)
-            for labels in torch.randint(11, (2, 1, 64, 64))
-        ]
-        data = dict(inputs=[torch.randint(255, (3, 64, 64), dtype=torch.uint8)] * 2,
-                    data_samples=samples)
-    return distiller.data_preprocessor(data, True)
 
 
 def trained(model, work_dir, digits, **options):
@@ -79,7 +61,7 @@ def test_3_prediction_is_the_students(kind):
     calls = Counter()
     for module in distiller.teacher.modules():
         module.register_forward_hook(lambda *args: calls.update(['teacher']))
-    data = batch(distiller, kind)
+    data = pairs.batch(distiller, kind)
     distiller(data['inputs'], data['data_samples'], mode='predict')
     assert not calls
 
@@ -87,7 +69,7 @@ def test_3_prediction_is_the_students(kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_5_and_7_every_parameter_gets_a_gradient_and_the_teacher_none(kind):
     distiller = pairs.build(pairs.pair(kind)).train()
-    losses = distiller(**batch(distiller, kind), mode='loss')
+    losses = distiller(**pairs.batch(distiller, kind), mode='loss')
     total, logged = distiller.parse_losses(losses)
     assert {'loss_dist', 'loss_features'} <= set(logged)
     total.backward()
@@ -99,7 +81,7 @@ def test_5_and_7_every_parameter_gets_a_gradient_and_the_teacher_none(kind):
 
 def test_7_distillation_alone_reaches_the_student():
     distiller = pairs.build(pairs.pair('retinanet')).train()
-    losses = distiller(**batch(distiller, 'retinanet'), mode='loss')
+    losses = distiller(**pairs.batch(distiller, 'retinanet'), mode='loss')
     losses['loss_features'].backward(retain_graph=True)
     assert any(p.grad.abs().sum() > 0 for p in distiller.student.backbone.layer4.parameters())
     assert all(p.grad is None for p in distiller.student.bbox_head.parameters())
@@ -108,7 +90,7 @@ def test_7_distillation_alone_reaches_the_student():
 @pytest.mark.parametrize('fails', [False, True])
 def test_6_nothing_outlives_the_iteration(fails):
     distiller = pairs.build(pairs.pair('faster_rcnn')).train()
-    data = batch(distiller, 'faster_rcnn')
+    data = pairs.batch(distiller, 'faster_rcnn')
     modules = [*distiller.modules(), *distiller.teacher.modules()]
 
     def hooks():
@@ -138,7 +120,7 @@ def called(kind, entries=None):
     names = Counter()
     for name, module in distiller.teacher.named_modules():
         module.register_forward_hook(lambda *args, name=name: names.update([name]))
-    distiller(**batch(distiller, kind), mode='loss')
+    distiller(**pairs.batch(distiller, kind), mode='loss')
     return names
 
 
@@ -170,5 +152,5 @@ def test_the_teacher_scores_the_students_rois():
                             ('teacher', distiller.teacher.roi_head.bbox_roi_extractor[0])):
         extractor.register_forward_pre_hook(
             lambda module, args, name=name: seen.update({name: args[1]}))
-    distiller(**batch(distiller, 'faster_rcnn'), mode='loss')
+    distiller(**pairs.batch(distiller, 'faster_rcnn'), mode='loss')
     assert torch.equal(seen['student'], seen['teacher'])

@@ -1,0 +1,176 @@
+"""Teacher acclimation: named teacher modules learn from the student (DIST+ Sec. 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from kd_plugin.losses.class_axes import LogitLoss
+from kd_plugin.taps import find_module
+
+_OPTIONS = ('modules', 'entry', 'loss', 'lr_mult')
+
+
+class Acclimation(nn.Module):
+    """The teacher's trainable modules and the loss that trains them.
+
+    They stay in eval mode: dropout is off and BatchNorm keeps its statistics. As parameters of
+    the distiller they share its one optimizer, their learning rate multiplied by ``lr_mult``.
+
+    Args:
+        options: ``modules`` (paths in the teacher; by default the classification layer that the
+            entry taps and the last convolution or linear layer before it), ``entry`` (the distill
+            entry whose logits acclimate; by default the first with a loss on logits), ``loss``
+            (by default :class:`~kd_plugin.losses.AcclimationLoss` with the entry's activation)
+            and ``lr_mult`` (by default 1).
+        entries: The distiller's entries.
+
+    Raises:
+        ValueError: An unknown option, or no entry whose logits could acclimate.
+    """
+
+    def __init__(self, options: dict, entries: list) -> None:
+        super().__init__()
+        unknown = sorted(set(options) - set(_OPTIONS))
+        if unknown:
+            raise ValueError(f'acclimation takes {list(_OPTIONS)}; unknown: {unknown}')
+        logits = {entry.name: entry for entry in entries if isinstance(entry.loss, LogitLoss)}
+        self.entry = options.get('entry', next(iter(logits), None))
+        if self.entry not in logits:
+            raise ValueError(
+                f'acclimation.entry is {self.entry!r}; write one of the entries with a loss on '
+                f'logits: {list(logits)}'
+            )
+        self.tap = logits[self.entry].teacher
+        own = logits[self.entry].loss
+        self.lr_mult = options.get('lr_mult', 1.0)
+        defaults = dict(type='AcclimationLoss', activation=own.activation)
+        self.loss = MODELS.build({**defaults, **options.get('loss', {})})
+        self.paths = options.get('modules')
+        self.parts = nn.ModuleDict()
+        self.original: dict[str, Tensor] = {}
+
+    def fit(
+        self,
+        teacher: nn.Module,
+        run: Callable[[], list[Tensor]],
+        classes: int | None,
+    ) -> None:
+        """Take the modules from the teacher and make them trainable.
+
+        Args:
+            teacher: The teacher, frozen.
+            run: Runs it with gradients and returns the tapped logits.
+            classes: Classes that the tapped head predicts, to split anchors; None where unknown.
+
+        Raises:
+            ValueError: A path that does not exist, or a module that the logits do not depend on.
+        """
+        if self.paths is None:
+            with _recorded(teacher) as order, torch.no_grad():
+                run()
+            tap = order.index(self.tap) if self.tap in order else len(order)
+            self.paths = [*order[:tap][-1:], self.tap]
+        for path in self.paths:
+            try:
+                module = find_module(teacher, path)
+            except ValueError as error:
+                raise ValueError(f'acclimation.modules: {error}') from error
+            # A ModuleDict takes no dots in its keys.
+            self.parts[path.replace('.', '/')] = module
+        parameters = dict(self.parts.named_parameters())
+        self.parts.requires_grad_(True)
+        with torch.enable_grad():
+            total = sum(level.float().sum() for level in run())
+            gradients = [None] * len(parameters)
+            if total.requires_grad:
+                gradients = torch.autograd.grad(
+                    total, list(parameters.values()), allow_unused=True)
+        useless = [name.replace('/', '.') for name, gradient
+                   in zip(parameters, gradients, strict=True) if gradient is None]  # fmt: skip
+        if useless:
+            raise ValueError(
+                f"acclimation.modules: the logits of '{self.tap}' do not depend on {useless}; "
+                'name modules that come before it, by default the last layer and its predecessor'
+            )
+        if self.loss.num_classes is None and classes and self.loss.activation == 'sigmoid':
+            self.loss.num_classes = classes
+        if self.loss.loss_weight == 0:
+            # Its gradient would be zero, but weight decay would still change the teacher.
+            self.parts.requires_grad_(False)
+        state = self.parts.state_dict()
+        self.original = {key: value.clone() for key, value in state.items()}
+
+    @property
+    def trains(self) -> bool:
+        """Whether the teacher must be run with gradients."""
+        return self.loss.loss_weight != 0
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """The teacher as it was loaded, inside the block."""
+        acclimated = {k: v.clone() for k, v in self.parts.state_dict().items()}
+        self.parts.load_state_dict(self.original)
+        try:
+            yield
+        finally:
+            self.parts.load_state_dict(acclimated)
+
+    def train(self, mode: bool = True) -> Acclimation:
+        """Stay in eval mode, as the rest of the teacher."""
+        return super().train(False)
+
+    def forward(
+        self, student: list[Tensor], teacher: list[Tensor], targets: list[Tensor]
+    ) -> Tensor:
+        """The weighted acclimation loss, summed over levels."""
+        return sum(map(self.loss, student, teacher, targets))
+
+
+@contextmanager
+def _recorded(model: nn.Module) -> Iterator[list[str]]:
+    """Paths of the convolutions and linear layers that the block calls, in order."""
+    order: list[str] = []
+    layers = (nn.modules.conv._ConvNd, nn.Linear)
+    handles = [
+        module.register_forward_hook(lambda m, args, out, path=path: order.append(path))
+        for path, module in model.named_modules() if isinstance(module, layers)
+    ]  # fmt: skip
+    try:
+        yield order
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def with_lr_mult(optim_wrapper: Any, acclimation: Acclimation) -> None:
+    """Give the teacher's parameters groups of their own in an optimizer that was just built.
+
+    Raises:
+        ValueError: Several optimizers at once.
+    """
+    if acclimation.lr_mult == 1:
+        return
+    if not hasattr(optim_wrapper, 'optimizer'):
+        raise ValueError(
+            'acclimation.lr_mult works with one optimizer; this runner has several '
+            f'({type(optim_wrapper).__name__}); leave acclimation.lr_mult out'
+        )
+    optimizer = optim_wrapper.optimizer
+    taught = {id(parameter) for parameter in acclimation.parameters()}
+    for group in list(optimizer.param_groups):
+        moved = [p for p in group['params'] if id(p) in taught]
+        if not moved:
+            continue
+        rest = [p for p in group['params'] if id(p) not in taught]
+        if rest:
+            group['params'] = rest
+            optimizer.add_param_group(
+                {**group, 'params': moved, 'lr': group['lr'] * acclimation.lr_mult})
+        else:
+            group['lr'] *= acclimation.lr_mult

@@ -29,6 +29,10 @@ from mmengine.runner.checkpoint import find_latest_checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS, RESULTS, WORK = ROOT / 'configs', ROOT / 'docs/results', ROOT / 'work_dirs'
 PACKAGES = 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation'
+# The parts of a config that decide what is trained and what the test says.
+DECISIVE = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
+            'custom_hooks', 'auto_scale_lr', 'randomness', 'test_dataloader', 'test_evaluator',
+            'test_cfg')  # fmt: skip
 SETTINGS = 'hash.txt'  # in a run's folder: what it was begun with
 PROGRESS = re.compile(r'(?:Epoch\(train\) +\[(\d+)\]|Iter\(train\)) *\[ *(\d+)/(\d+)\]')
 
@@ -63,10 +67,12 @@ class Run:
         self.hash = self._hash()
 
     def _hash(self) -> str:
-        """Of all settings, the teacher's too, wherever the project lies."""
-        text = self.cfg.pretty_text + ' '.join(self.options)
+        """Of all that decides the result, the teacher's too, wherever the project lies."""
+        configs = [self.cfg]
         if self.teacher is not None and self.teacher.exists():
-            text += Config.fromfile(self.teacher, import_custom_modules=False).pretty_text
+            configs.append(Config.fromfile(self.teacher, import_custom_modules=False))
+        settings = [{key: cfg.get(key) for key in DECISIVE} for cfg in configs]
+        text = json.dumps([settings, self.options], sort_keys=True, default=str)
         return hashlib.sha256(text.replace(str(ROOT), '').encode()).hexdigest()[:16]
 
     def done(self) -> bool:

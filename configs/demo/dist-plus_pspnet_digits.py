@@ -1,8 +1,3 @@
-# DIST+: the relations of the pixel logits and of the last backbone stage.
+# DIST+: relations of logits and features, and teacher acclimation.
 _base_ = 'dist_pspnet_digits.py'
-model = dict(distill=[
-    dict(name='dist', student='decode_head.conv_seg', teacher='decode_head.conv_seg',
-         loss=dict(type='DISTLoss')),
-    dict(name='features', student='backbone.layer4', teacher='backbone.layer4',
-         aligner='conv1x1', loss=dict(type='FeatureRelationLoss')),
-])
+model = dict(distill=[{{_base_.entries.dist}}, {{_base_.entries.features}}], acclimation=dict())

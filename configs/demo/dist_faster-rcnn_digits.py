@@ -1,5 +1,5 @@
-# DIST: the relations of the class logits, on the student's own RoIs.
-_base_ = 'faster-rcnn_digits-student.py'
+# DIST: the relations of the class probabilities.
+_base_ = ['faster-rcnn_digits-student.py', '../_base_/distill_two-stage.py']
 model = dict(
     _delete_=True,
     type='DetectorDistiller',
@@ -7,7 +7,4 @@ model = dict(
     teacher=dict(
         config='{{fileDirname}}/cascade-mask-rcnn_digits-teacher.py',
         checkpoint='work_dirs/demo/cascade-mask-rcnn_digits-teacher/seed-0/iter_1200.pth'),
-    distill=[
-        dict(name='dist', student='roi_head.bbox_head.fc_cls',
-             teacher='roi_head.bbox_head.0.fc_cls', loss=dict(type='DISTLoss')),
-    ])
+    distill=[{{_base_.entries.dist}}])

@@ -1,5 +1,5 @@
-# DIST: the relations of the pixel logits.
-_base_ = 'pspnet_digits-student.py'
+# DIST: the relations of the class probabilities.
+_base_ = ['pspnet_digits-student.py', '../_base_/distill_segmentor.py']
 model = dict(
     _delete_=True,
     type='SegmentorDistiller',
@@ -7,7 +7,4 @@ model = dict(
     teacher=dict(
         config='{{fileDirname}}/deeplabv3_digits-teacher.py',
         checkpoint='work_dirs/demo/deeplabv3_digits-teacher/seed-0/iter_1200.pth'),
-    distill=[
-        dict(name='dist', student='decode_head.conv_seg', teacher='decode_head.conv_seg',
-             loss=dict(type='DISTLoss')),
-    ])
+    distill=[{{_base_.entries.dist}}])

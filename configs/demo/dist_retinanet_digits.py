@@ -1,5 +1,5 @@
-# DIST: the relations of the class logits, all anchors of a pixel in one row (as published).
-_base_ = 'retinanet_digits-student.py'
+# DIST: the relations of the class probabilities.
+_base_ = ['retinanet_digits-student.py', '../_base_/distill_retinanet.py']
 model = dict(
     _delete_=True,
     type='DetectorDistiller',
@@ -7,7 +7,4 @@ model = dict(
     teacher=dict(
         config='{{fileDirname}}/retinanet_digits-teacher.py',
         checkpoint='work_dirs/demo/retinanet_digits-teacher/seed-0/iter_1200.pth'),
-    distill=[
-        dict(name='dist', student='bbox_head.retina_cls', teacher='bbox_head.retina_cls',
-             loss=dict(type='DISTLoss', activation='sigmoid')),
-    ])
+    distill=[{{_base_.entries.dist}}])

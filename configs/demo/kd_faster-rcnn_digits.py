@@ -1,6 +1,3 @@
-# KD: the Kullback-Leibler divergence of the class logits, on the student's own RoIs.
+# KD: the divergence of the class probabilities.
 _base_ = 'dist_faster-rcnn_digits.py'
-model = dict(distill=[
-    dict(name='kd', student='roi_head.bbox_head.fc_cls', teacher='roi_head.bbox_head.0.fc_cls',
-         loss=dict(type='LogitKLLoss')),
-])
+model = dict(distill=[{{_base_.entries.kd}}])

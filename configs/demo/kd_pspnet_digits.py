@@ -1,6 +1,3 @@
-# KD: the Kullback-Leibler divergence of the pixel logits.
+# KD: the divergence of the class probabilities.
 _base_ = 'dist_pspnet_digits.py'
-model = dict(distill=[
-    dict(name='kd', student='decode_head.conv_seg', teacher='decode_head.conv_seg',
-         loss=dict(type='LogitKLLoss')),
-])
+model = dict(distill=[{{_base_.entries.kd}}])

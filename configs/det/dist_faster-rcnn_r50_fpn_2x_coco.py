@@ -1,5 +1,6 @@
-# DIST, Cascade Mask R-CNN X101 -> Faster R-CNN R50: the box classes of the student's own RoIs.
-_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py'
+# DIST: the relations of the class probabilities, Cascade Mask R-CNN X101 -> Faster R-CNN R50.
+_base_ = [
+    'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py', '../_base_/distill_two-stage.py']
 custom_imports = dict(imports=['kd_plugin'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
@@ -10,7 +11,4 @@ model = dict(
         checkpoint='https://download.openmmlab.com/mmdetection/v2.0/cascade_rcnn/'
         'cascade_mask_rcnn_x101_64x4d_fpn_20e_coco/'
         'cascade_mask_rcnn_x101_64x4d_fpn_20e_coco_20200512_161033-bdb5126a.pth'),
-    distill=[
-        dict(name='dist', student='roi_head.bbox_head.fc_cls',
-             teacher='roi_head.bbox_head.0.fc_cls', loss=dict(type='DISTLoss')),
-    ])
+    distill=[{{_base_.entries.dist}}])

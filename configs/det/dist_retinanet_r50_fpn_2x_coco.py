@@ -1,6 +1,5 @@
-# DIST, RetinaNet X101 -> R50: all 720 class channels of a pixel in one row, as published.
-# The literal reading of eq. 8, one row an anchor, is num_classes=80 in the loss.
-_base_ = 'mmdet::retinanet/retinanet_r50_fpn_2x_coco.py'
+# DIST: the relations of the class probabilities, RetinaNet X101 -> R50.
+_base_ = ['mmdet::retinanet/retinanet_r50_fpn_2x_coco.py', '../_base_/distill_retinanet.py']
 custom_imports = dict(imports=['kd_plugin'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
@@ -11,7 +10,4 @@ model = dict(
         checkpoint='https://download.openmmlab.com/mmdetection/v2.0/retinanet/'
         'retinanet_x101_64x4d_fpn_1x_coco/'
         'retinanet_x101_64x4d_fpn_1x_coco_20200130-366f5af1.pth'),
-    distill=[
-        dict(name='dist', student='bbox_head.retina_cls', teacher='bbox_head.retina_cls',
-             loss=dict(type='DISTLoss', activation='sigmoid')),
-    ])
+    distill=[{{_base_.entries.dist}}])

@@ -72,8 +72,8 @@ class AcclimationLoss(LogitLoss):
         Raises:
             ValueError: Shapes that differ or are not logits, or not one target a row.
         """
-        pair = self.rows(student.detach(), teacher, target)
-        rows = [x.movedim(class_dim(x), -1).flatten(0, -2) for x in pair]
+        rows = [x.movedim(class_dim(x), -1).flatten(0, -2)
+                for x in self.rows(student.detach(), teacher, target)]  # fmt: skip
         target = target.flatten()
         if len(target) != len(rows[0]):
             raise ValueError(
@@ -86,9 +86,10 @@ class AcclimationLoss(LogitLoss):
         if self.relation == 'kl':
             distance = divergence(teacher, student, self.activation, self.tau).mean()
         else:
-            pair = tuple(probabilities(x, self.activation, self.tau) for x in (student, teacher))
+            student = probabilities(student, self.activation, self.tau)
+            teacher = probabilities(teacher, self.activation, self.tau)
             if self.relation == 'non_target':
-                distance = non_target_distance(*pair, target[keep])
+                distance = non_target_distance(student, teacher, target[keep])
             else:
-                distance = inter_class_distance(*pair)
+                distance = inter_class_distance(student, teacher)
         return self.loss_weight * self.tau**2 * distance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModel
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kd_plugin.acclimation import Acclimation
 from kd_plugin.idle import StandIn, bypass, find_idle
+from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import Taps, find_module
 from kd_plugin.teacher import Renormalization, build_model, build_teacher, current_scope
@@ -23,6 +24,14 @@ from .entry import Entry
 _PROBE_SIZE = 128
 # Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
 RoISource = str | None
+
+
+class Tapped(NamedTuple):
+    """What an entry's taps gave in one iteration, one tensor a level."""
+
+    student: list[Tensor]
+    teacher: list[Tensor]
+    targets: list[Tensor] | None
 
 
 class _Frozen:
@@ -84,7 +93,7 @@ class BaseDistiller(BaseModel):
                 self.acclimation = Acclimation(acclimation, list(self.entries))
             self._labels = {
                 entry.name: self._label_source(entry)
-                for entry in self.entries if self._needs_target(entry)
+                for entry in self.entries if entry.needs_target or self.acclimates(entry)
             }  # fmt: skip
             self._idle: list[StandIn] = []
             self._probe()
@@ -131,46 +140,89 @@ class BaseDistiller(BaseModel):
         return self.student(inputs, data_samples, mode=mode, **kwargs)
 
     def loss(self, inputs: Tensor, data_samples: list | None, **kwargs: Any) -> dict[str, Any]:
-        """The student's own losses and one ``loss_<name>`` per entry.
+        """The student's own losses, one ``loss_<name>`` per entry, and ``loss_acclimation``.
 
         Raises:
             ValueError: An entry's name collides with a loss of the student, or a tap was not
                 called.
         """
-        sources = {source for source in self._sources.values() if source}
-        labels = {path for path in self._labels.values() if path}
-        with Taps(self.student, {e.student for e in self.entries}, sources | labels) as taps:
-            losses = self.student(inputs, data_samples, mode='loss', **kwargs)
-        if not len(self.entries):
-            return losses
-        rois = {source: taps.take(source)[0] for source in sources}
-        acclimates = self.acclimation is not None and self.acclimation.trains
-        with torch.set_grad_enabled(acclimates and torch.is_grad_enabled()), bypass(self._idle):
-            images = self._frozen.renormalize(inputs, data_samples)
-            taught = self._read(self.teacher, images, self._wanted(), rois)
-        for entry in self.entries:
+        losses, compared = self._compare(inputs, data_samples, self._labels, **kwargs)
+        for entry, tapped in zip(self.entries, compared, strict=True):
             if entry.key in losses:
                 raise ValueError(
                     f"the student has a loss '{entry.key}' of its own; "
                     f"give the distill entry '{entry.name}' another name"
                 )
-            student = taps.take(entry.student)
-            teacher = taught[self._sources[entry.name], entry.teacher]
-            targets = None
-            if entry.name in self._labels:
-                path = self._labels[entry.name]
-                labels = taps.take(path) if path else []
-                targets = self._targets(entry, labels, data_samples, student)
             losses[entry.key] = entry(
-                student, [level.detach() for level in teacher],
-                targets if entry.needs_target else None)  # fmt: skip
-            if acclimates and entry.name == self.acclimation.entry:
-                losses['loss_acclimation'] = self.acclimation(student, teacher, targets)
+                tapped.student, [level.detach() for level in tapped.teacher],
+                tapped.targets if entry.needs_target else None)  # fmt: skip
+            if self.acclimates(entry):
+                losses['loss_acclimation'] = self.acclimation(*tapped)
         return losses
 
-    def _needs_target(self, entry: Entry) -> bool:
+    @torch.no_grad()
+    def compare_logits(self, inputs: Tensor, data_samples: list) -> dict[str, Tapped]:
+        """What both models say of the same boxes or pixels, by entry with a loss on logits.
+
+        Both models stay in the modes they are in; random numbers drawn (RoI sampling) do not
+        count. The teacher is the acclimated one.
+
+        Args:
+            inputs: Images [N, 3, H, W], preprocessed for the student.
+            data_samples: The images' annotations.
+
+        Raises:
+            ValueError: A head without class targets.
+        """
+        logits = [entry for entry in self.entries if isinstance(entry.loss, LogitLoss)]
+        labels = {entry.name: self._label_source(entry) for entry in logits}
+        with preserved_random_state():
+            _, compared = self._compare(inputs, data_samples, labels)
+        names = [entry.name for entry in self.entries]
+        found = dict(zip(names, compared, strict=True))
+        return {entry.name: found[entry.name] for entry in logits}
+
+    def _compare(
+        self, inputs: Tensor, data_samples: list | None, labels: dict[str, str | None],
+        **kwargs: Any,
+    ) -> tuple[dict[str, Any], list[Tapped]]:  # fmt: skip
+        """Run the student's loss and the teacher's tapped parts.
+
+        Args:
+            inputs: Images [N, 3, H, W], preprocessed for the student.
+            data_samples: The images' annotations.
+            labels: The entries that need targets, and the loss of the student that knows them.
+
+        Returns:
+            The student's own losses, and what each entry's taps gave.
+        """
+        sources = {source for source in self._sources.values() if source}
+        known = {path for path in labels.values() if path}
+        with Taps(self.student, {e.student for e in self.entries}, sources | known) as taps:
+            losses = self.student(inputs, data_samples, mode='loss', **kwargs)
+        if not len(self.entries):
+            return losses, []
+        rois = {source: taps.take(source)[0] for source in sources}
         acclimates = self.acclimation is not None and self.acclimation.trains
-        return entry.needs_target or (acclimates and self.acclimation.entry == entry.name)
+        with torch.set_grad_enabled(acclimates and torch.is_grad_enabled()), bypass(self._idle):
+            images = self._frozen.renormalize(inputs, data_samples)
+            taught = self._read(self.teacher, images, self._wanted(), rois)
+        compared = []
+        for entry in self.entries:
+            student = taps.take(entry.student)
+            targets = None
+            if entry.name in labels:
+                path = labels[entry.name]
+                said = taps.take(path) if path else []
+                targets = self._targets(entry, said, data_samples, student)
+            teacher = taught[self._sources[entry.name], entry.teacher]
+            compared.append(Tapped(student, teacher, targets))
+        return losses, compared
+
+    def acclimates(self, entry: Entry) -> bool:
+        """Whether the teacher learns from this entry's logits."""
+        acclimation = self.acclimation
+        return acclimation is not None and acclimation.trains and acclimation.entry == entry.name
 
     def _wanted(self) -> dict[RoISource, set[str]]:
         """The teacher's taps, by the RoIs that they read."""

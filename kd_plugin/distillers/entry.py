@@ -51,6 +51,7 @@ class Entry(nn.Module):
                 f'cannot be built: {error}'
             ) from error
         self.aligners = nn.ModuleList()
+        self.classes: int | None = None  # that the student's head predicts, where it says so
 
     @property
     def key(self) -> str:
@@ -73,6 +74,7 @@ class Entry(nn.Module):
         Raises:
             ValueError: Levels, shapes or classes that do not go together.
         """
+        self.classes = classes['student']
         found = (
             f"distill entry '{self.name}': student '{self.student}' gives {_shapes(student)}, "
             f"teacher '{self.teacher}' gives {_shapes(teacher)}"

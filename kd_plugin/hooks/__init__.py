@@ -2,11 +2,13 @@
 
 from .attach import attach_to_runners
 from .distillation_hook import DistillationHook
+from .relation_hook import RelationHook
 from .safe_globals import allow_mmengine_checkpoints
 from .teacher_accuracy_hook import TeacherAccuracyHook
 
 __all__ = [
     'DistillationHook',
+    'RelationHook',
     'TeacherAccuracyHook',
     'allow_mmengine_checkpoints',
     'attach_to_runners',

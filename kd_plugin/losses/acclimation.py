@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kd_plugin.functional import inter_class_distance, non_target_distance
 
-from .class_axes import LogitLoss, class_dim, pick, probabilities
+from .class_axes import LogitLoss, pick, probabilities, rows_with_target
 from .logit_kl import divergence
 
 RELATIONS = ('non_target', 'pearson', 'kl')
@@ -72,15 +72,8 @@ class AcclimationLoss(LogitLoss):
         Raises:
             ValueError: Shapes that differ or are not logits, or not one target a row.
         """
-        rows = [x.movedim(class_dim(x), -1).flatten(0, -2)
-                for x in self.rows(student.detach(), teacher, target)]  # fmt: skip
-        target = target.flatten()
-        if len(target) != len(rows[0]):
-            raise ValueError(
-                f'{len(target)} targets do not number the {len(rows[0])} rows of logits'
-            )
-        keep = (target >= 0) & (target < rows[0].shape[1])
-        student, teacher = (x[keep] for x in rows)
+        student, teacher, target = rows_with_target(
+            *self.rows(student.detach(), teacher, None), target)  # fmt: skip
         if student.numel() == 0:
             return teacher.sum()
         if self.relation == 'kl':
@@ -89,7 +82,7 @@ class AcclimationLoss(LogitLoss):
             student = probabilities(student, self.activation, self.tau)
             teacher = probabilities(teacher, self.activation, self.tau)
             if self.relation == 'non_target':
-                distance = non_target_distance(student, teacher, target[keep])
+                distance = non_target_distance(student, teacher, target)
             else:
                 distance = inter_class_distance(student, teacher)
         return self.loss_weight * self.tau**2 * distance

@@ -73,6 +73,27 @@ def select_rows(logits: Tensor, target: Tensor | None, ignore_index: int) -> Ten
     return rows[target.flatten() != ignore_index]
 
 
+def rows_with_target(
+    student: Tensor, teacher: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both logits as rows [M, C] and their classes [M], without rows whose target is no class.
+
+    Args:
+        student: As :func:`split_classes` returns them.
+        teacher: Of the same shape.
+        target: Class indices, one a row; values outside [0, C) leave a row out.
+
+    Raises:
+        ValueError: Not one target a row.
+    """
+    rows = [x.movedim(class_dim(x), -1).flatten(0, -2) for x in (student, teacher)]
+    target = target.flatten()
+    if len(target) != len(rows[0]):
+        raise ValueError(f'{len(target)} targets do not number the {len(rows[0])} rows of logits')
+    keep = (target >= 0) & (target < rows[0].shape[1])
+    return rows[0][keep], rows[1][keep], target[keep]
+
+
 def probabilities(logits: Tensor, activation: str, tau: float) -> Tensor:
     """Softmax over the classes or sigmoid of ``logits / tau``, in fp32."""
     scaled = (logits if logits.dtype == torch.float64 else logits.float()) / tau

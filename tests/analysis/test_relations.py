@@ -99,4 +99,4 @@ def test_boxes_of_resized_images_are_resized(digits, tmp_path):
     R.measure(runner.model, batch, {}, resized=True)
     expected = sample.gt_instances.bboxes.tensor * sample.gt_instances.bboxes.tensor.new_tensor(
         [2, 0.5, 2, 0.5])
-    assert (seen[0].gt_instances.bboxes.tensor == expected).all()
+    assert (seen[0].gt_instances.bboxes == expected).all()

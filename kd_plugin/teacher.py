@@ -139,10 +139,12 @@ def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
             f'{_some(missing)}. It has, for example, {_some(list(state), 3)}. Write the '
             'teacher.config that it was trained with'
         )
-    if found.unexpected_keys:
+    # Averages that older training hooks kept beside the weights.
+    unexpected = [key for key in found.unexpected_keys if not key.startswith('ema_')]
+    if unexpected:
         print_log(
-            f'{path}: {len(found.unexpected_keys)} keys are not in the teacher and were left '
-            f'out: {_some(found.unexpected_keys)}',
+            f'{path}: {len(unexpected)} keys are not in the teacher and were left '
+            f'out: {_some(unexpected)}',
             logger='current',
             level=logging.WARNING,
         )

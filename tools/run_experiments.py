@@ -209,9 +209,14 @@ def execute(runs: list[Run], jobs: int = 1, threads: int | None = None) -> list[
     if skipped:
         print(f'{len(skipped)} of {len(runs)} are done already')
     runs = [run for run in runs if not run.done()]
-    teachers = {run.folder: run for run in (run.missing_teacher() for run in runs) if run}
-    failures = _execute(list(teachers.values()), jobs, threads)
-    return failures or _execute([run for run in runs if not run.done()], jobs, threads)
+    # Teachers, and beside them whatever waits for none.
+    teachers = {run.folder: run.missing_teacher() for run in runs}
+    first = {teacher.folder: teacher for teacher in teachers.values() if teacher}
+    ready = [run for run in runs if not teachers[run.folder] and run.folder not in first]
+    failures = _execute([*first.values(), *ready], jobs, threads)
+    waiting = [run for run in runs if teachers[run.folder]]
+    able = [run for run in waiting if not run.missing_teacher()]
+    return failures + _execute(able, jobs, threads)
 
 
 def _execute(runs: list[Run], jobs: int, threads: int | None) -> list[str]:

@@ -5,6 +5,7 @@ import copy
 import pairs
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 
 from kd_plugin.teacher import load_strictly
 
@@ -69,6 +70,44 @@ def test_a_checkpoint_is_loaded_whole(teacher, tmp_path):
     torch.save(dict(meta=dict(CLASSES=('a',)), state_dict=state), tmp_path / 't.pth')
     load_strictly(teacher, tmp_path / 't.pth')
     assert all(map(torch.equal, teacher.state_dict().values(), other.state_dict().values()))
+
+
+ZOO_META = dict(mmdet_version='2.0.0', mmcv_version='0.5.3', epoch=12, iter=87960, seed=None,
+                CLASSES=('person', 'bicycle'), time='Wed Jan 29 2020', config='model = dict()')
+
+
+@pytest.mark.parametrize('form', ['v2', 'ema', 'v3', 'ddp', 'bare'])
+def test_published_forms_of_checkpoints_load_whole(form, teacher, tmp_path, caplog):
+    """The keys that model-zoo files have: v2.x, v2.x with EMA, v3.x; and what people pass on."""
+    other = copy.deepcopy(teacher)
+    for parameter in other.parameters():
+        torch.nn.init.normal_(parameter)
+    state = other.state_dict()
+    if form == 'v2':
+        # Before PyTorch counted batches.
+        weights = {k: v for k, v in state.items() if 'num_batches_tracked' not in k}
+        file = dict(meta=ZOO_META, state_dict=weights, optimizer=dict(state={}, param_groups=[]))
+    elif form == 'ema':
+        averages = {f'ema_{key.replace(".", "_")}': value for key, value in state.items()}
+        file = dict(meta=ZOO_META, state_dict={**state, **averages})
+    elif form == 'v3':
+        history = HistoryBuffer()
+        history.update(0.5)
+        file = dict(
+            meta=dict(epoch=12, iter=87960, dataset_meta=dict(classes=('person',)),
+                      mmengine_version='0.10.7'),
+            state_dict=state, ema_state_dict={f'module.{k}': v * 0 for k, v in state.items()},
+            message_hub=dict(log_scalars={'train/loss': history}, runtime_info={},
+                             resumed_keys={}), param_schedulers=[])
+    elif form == 'ddp':
+        file = dict(state_dict={f'module.{key}': value for key, value in state.items()})
+    else:
+        file = dict(state)
+    torch.save(file, tmp_path / 't.pth')
+    load_strictly(teacher, tmp_path / 't.pth')
+    loaded = teacher.state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state if 'num_b' not in key)
+    assert 'left out' not in caplog.text
 
 
 def test_missing_and_misshaped_keys_are_listed(teacher, tmp_path):

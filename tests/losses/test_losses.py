@@ -6,6 +6,7 @@ from mmengine.registry import MODELS
 from scipy.special import rel_entr
 
 from kd_plugin import functional as F
+from kd_plugin.distillers.entry import Entry
 from kd_plugin.losses import DISTLoss, FeatureMimicLoss, FeatureRelationLoss, LogitKLLoss
 
 
@@ -27,6 +28,18 @@ def test_dist_equals_the_reference_on_boxes_and_pixels(activation):
     loss = DISTLoss(activation=activation)
     torch.testing.assert_close(loss(*rows), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(loss(s, t), expected, atol=1e-6, rtol=0)
+
+
+def test_dist_of_pyramid_levels_is_the_sum_of_the_reference():
+    """The published layout: the A·C channels of a pixel are one row, the levels are summed."""
+    shapes = [(2, 36, size, size + 1) for size in (8, 4, 2)]
+    levels = [[torch.randn(shape) for shape in shapes] for _ in range(2)]
+    entry = Entry(dict(name='dist', student='a', teacher='b',
+                       loss=dict(type='DISTLoss', activation='sigmoid')))
+    expected = sum(
+        reference_dist(*(x.permute(0, 2, 3, 1).reshape(-1, 36) for x in pair), 'sigmoid')
+        for pair in zip(*levels, strict=True))
+    torch.testing.assert_close(entry(*levels), expected, atol=1e-6, rtol=0)
 
 
 def test_dist_splits_channels_into_anchors_as_mmdet_lays_them_out():

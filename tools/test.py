@@ -16,7 +16,7 @@ def main() -> None:
     if (args.checkpoint is None) != args.teacher:
         parser.error('write a checkpoint of the student, or --teacher and none')
     cfg = read_config(args)
-    cfg.load_from = None
+    cfg.load_from, cfg.resume = None, False
     if args.teacher:
         if 'teacher' not in cfg.model:
             raise SystemExit(f'{args.config} has no model.teacher')

@@ -113,8 +113,8 @@ class Run:
             raise RuntimeError(
                 f'{self.folder} was begun with other settings than {self.name} has now: delete it')
         settings.write_text(self.hash)
-        # What runs is what was hashed, also when the file is edited meanwhile. A folder of its own:
-        # the runner dumps what it was told, resume and all, beside the checkpoints.
+        # What runs is what was hashed, also when the file is edited meanwhile. It has a folder of
+        # its own, as training dumps what it was told, resume and all, beside the checkpoints.
         config = str(self.folder / 'settings' / self.config.name)
         os.makedirs(os.path.dirname(config), exist_ok=True)
         self.cfg.dump(config)

@@ -24,16 +24,18 @@ train_dataloader = dict(
             dict(type='PhotoMetricDistortion', contrast_range=(0.8, 1.2)),
             dict(type='PackSegInputs'),
         ], **dataset))
+# mmseg's inference functions look for this name.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
 val_dataloader = dict(
     batch_size=1, num_workers=0, persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         data_prefix=dict(img_path='images/val', seg_map_path='masks/val'),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs'),
-        ], **dataset))
+        pipeline=test_pipeline, **dataset))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='ClassIoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator

@@ -60,10 +60,10 @@ lint: setup
 	$(BIN)/codespell kd_plugin tools tests README.md
 
 demo: setup
-	$(BIN)/python tools/demo.py seg
+	$(BIN)/python -W ignore tools/demo.py seg
 
 demo-det: setup
-	$(BIN)/python tools/demo.py det
+	$(BIN)/python -W ignore tools/demo.py det
 
 clean:
 	rm -rf $(VENV) work_dirs data

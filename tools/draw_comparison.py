@@ -91,5 +91,5 @@ def _paste(titles: list[str], rows: list[list[np.ndarray]], path: Path) -> None:
             top = _TITLE + line * side
             panel = row[column]
             picture[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
-    if not cv2.imwrite(str(path), picture):
+    if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
         raise OSError(f'{path} could not be written')

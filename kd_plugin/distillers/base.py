@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -146,19 +146,30 @@ class BaseDistiller(BaseModel):
             ValueError: An entry's name collides with a loss of the student, or a tap was not
                 called.
         """
-        losses, compared = self._compare(inputs, data_samples, self._labels, **kwargs)
-        for entry, tapped in zip(self.entries, compared, strict=True):
+        active = [entry for entry in self.entries if entry.factor]
+        losses, compared = self._compare(inputs, data_samples, active, self._labels, **kwargs)
+        for entry in self.entries:
             if entry.key in losses:
                 raise ValueError(
                     f"the student has a loss '{entry.key}' of its own; "
                     f"give the distill entry '{entry.name}' another name"
                 )
-            losses[entry.key] = entry(
-                tapped.student, [level.detach() for level in tapped.teacher],
-                tapped.targets if entry.needs_target else None)  # fmt: skip
+            tapped = compared.get(entry.name)
+            if tapped is None:
+                losses[entry.key] = entry.nothing(inputs)
+            else:
+                losses[entry.key] = entry(
+                    tapped.student, [level.detach() for level in tapped.teacher],
+                    tapped.targets if entry.needs_target else None)  # fmt: skip
             if self.acclimates(entry):
-                losses['loss_acclimation'] = self.acclimation(*tapped)
+                losses['loss_acclimation'] = (
+                    self.acclimation.nothing() if tapped is None else self.acclimation(*tapped))
         return losses
+
+    def set_iteration(self, iteration: int) -> None:
+        """Let the entries' schedules know how far training is."""
+        for entry in self.entries:
+            entry.factor = entry.schedule(iteration)
 
     @torch.no_grad()
     def compare_logits(self, inputs: Tensor, data_samples: list) -> dict[str, Tapped]:
@@ -177,38 +188,37 @@ class BaseDistiller(BaseModel):
         logits = [entry for entry in self.entries if isinstance(entry.loss, LogitLoss)]
         labels = {entry.name: self._label_source(entry) for entry in logits}
         with preserved_random_state():
-            _, compared = self._compare(inputs, data_samples, labels)
-        names = [entry.name for entry in self.entries]
-        found = dict(zip(names, compared, strict=True))
-        return {entry.name: found[entry.name] for entry in logits}
+            return self._compare(inputs, data_samples, logits, labels)[1]
 
     def _compare(
-        self, inputs: Tensor, data_samples: list | None, labels: dict[str, str | None],
-        **kwargs: Any,
-    ) -> tuple[dict[str, Any], list[Tapped]]:  # fmt: skip
+        self, inputs: Tensor, data_samples: list | None, entries: list[Entry],
+        labels: dict[str, str | None], **kwargs: Any,
+    ) -> tuple[dict[str, Any], dict[str, Tapped]]:  # fmt: skip
         """Run the student's loss and the teacher's tapped parts.
 
         Args:
             inputs: Images [N, 3, H, W], preprocessed for the student.
             data_samples: The images' annotations.
+            entries: Whose taps are read; the teacher runs for no other.
             labels: The entries that need targets, and the loss of the student that knows them.
 
         Returns:
             The student's own losses, and what each entry's taps gave.
         """
-        sources = {source for source in self._sources.values() if source}
-        known = {path for path in labels.values() if path}
-        with Taps(self.student, {e.student for e in self.entries}, sources | known) as taps:
+        sources = {self._sources[entry.name] for entry in entries} - {None}
+        known = {labels[entry.name] for entry in entries if labels.get(entry.name)}
+        with Taps(self.student, {entry.student for entry in entries}, sources | known) as taps:
             losses = self.student(inputs, data_samples, mode='loss', **kwargs)
-        if not len(self.entries):
-            return losses, []
+        if not entries:
+            return losses, {}
         rois = {source: taps.take(source)[0] for source in sources}
-        acclimates = self.acclimation is not None and self.acclimation.trains
+        wanted = self._wanted(entries)
+        acclimates = any(map(self.acclimates, entries))
         with torch.set_grad_enabled(acclimates and torch.is_grad_enabled()), bypass(self._idle):
             images = self._frozen.renormalize(inputs, data_samples)
-            taught = self._read(self.teacher, images, self._wanted(), rois)
-        compared = []
-        for entry in self.entries:
+            taught = self._read(self.teacher, images, wanted, rois)
+        compared = {}
+        for entry in entries:
             student = taps.take(entry.student)
             targets = None
             if entry.name in labels:
@@ -216,7 +226,7 @@ class BaseDistiller(BaseModel):
                 said = taps.take(path) if path else []
                 targets = self._targets(entry, said, data_samples, student)
             teacher = taught[self._sources[entry.name], entry.teacher]
-            compared.append(Tapped(student, teacher, targets))
+            compared[entry.name] = Tapped(student, teacher, targets)
         return losses, compared
 
     def acclimates(self, entry: Entry) -> bool:
@@ -224,10 +234,10 @@ class BaseDistiller(BaseModel):
         acclimation = self.acclimation
         return acclimation is not None and acclimation.trains and acclimation.entry == entry.name
 
-    def _wanted(self) -> dict[RoISource, set[str]]:
+    def _wanted(self, entries: Iterable[Entry]) -> dict[RoISource, set[str]]:
         """The teacher's taps, by the RoIs that they read."""
         wanted: dict[RoISource, set[str]] = {}
-        for entry in self.entries:
+        for entry in entries:
             wanted.setdefault(self._sources[entry.name], set()).add(entry.teacher)
         return wanted
 
@@ -329,12 +339,12 @@ class BaseDistiller(BaseModel):
             learnt = self._read(self.student, images, wanted, rois)
 
         def run_teacher() -> list[Tensor]:
-            outputs = self._read(self.teacher, images, self._wanted(), rois)
+            outputs = self._read(self.teacher, images, self._wanted(self.entries), rois)
             return [tensor for tensors in outputs.values() for tensor in tensors]
 
         self._idle = find_idle(self.teacher, run_teacher)
         with torch.no_grad(), bypass(self._idle):
-            taught = self._read(self.teacher, images, self._wanted(), rois)
+            taught = self._read(self.teacher, images, self._wanted(self.entries), rois)
         for entry in self.entries:
             source = self._sources[entry.name]
             classes = {
@@ -352,7 +362,7 @@ class BaseDistiller(BaseModel):
 
         def run() -> list[Tensor]:
             with bypass(self._idle):
-                return self._read(self.teacher, images, self._wanted(), rois)[key]
+                return self._read(self.teacher, images, self._wanted(self.entries), rois)[key]
 
         self.acclimation.fit(self.teacher, run, classes)
 

@@ -53,7 +53,7 @@ class DetectorDistiller(BaseDistiller):
         teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
         distill: One dict per pair of taps: ``name``, ``student`` and ``teacher`` (module paths,
             such as ``'neck'``, ``'bbox_head.retina_cls'``, ``'roi_head.bbox_head.fc_cls'``),
-            ``loss``, and ``aligner``.
+            ``loss``, ``aligner`` and ``schedule``.
         acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
             empty dict takes its defaults, None leaves the teacher as it is.
 

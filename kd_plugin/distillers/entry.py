@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import Any
 
 from mmengine.registry import MODELS
@@ -11,7 +12,45 @@ from torch import Tensor, nn
 from kd_plugin.aligners import build_aligners
 
 _REQUIRED = ('name', 'student', 'teacher', 'loss')
-_OPTIONS = (*_REQUIRED, 'aligner')
+_OPTIONS = (*_REQUIRED, 'aligner', 'schedule')
+
+
+class Schedule:
+    """A factor of a loss over the iterations: straight lines between points, constant outside.
+
+    ``[(0, 0), (500, 1)]`` warms up, ``[(0, 1), (90000, 0)]`` decays, ``[(8000, 1), (8000, 0)]``
+    stops. Where it is 0 the teacher does not run for the entry.
+
+    Args:
+        points: (iteration, factor) pairs, iterations ascending, factors >= 0.
+
+    Raises:
+        ValueError: Anything else.
+    """
+
+    def __init__(self, points: list[tuple[int, float]]) -> None:
+        try:
+            iterations, self.factors = zip(*points, strict=True)
+            fits = list(iterations) == sorted(iterations) and min(self.factors) >= 0
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(
+                f'schedule={points!r}; write (iteration, factor) pairs, iterations ascending and '
+                'factors not negative, such as [(0, 0), (500, 1)]'
+            )
+        self.iterations = iterations
+
+    def __call__(self, iteration: int) -> float:
+        """The factor at an iteration."""
+        after = bisect_right(self.iterations, iteration)
+        if after == 0:
+            return self.factors[0]
+        if after == len(self.iterations):
+            return self.factors[-1]
+        (start, end), (a, b) = (
+            values[after - 1 : after + 1] for values in (self.iterations, self.factors))
+        return a + (b - a) * (iteration - start) / (end - start)
 
 
 class Entry(nn.Module):
@@ -19,8 +58,9 @@ class Entry(nn.Module):
 
     Args:
         options: ``name`` (the loss is logged as ``loss_<name>``), ``student`` and ``teacher``
-            (module paths), ``loss`` (a registered loss's dict) and ``aligner`` (a key of
-            :data:`kd_plugin.aligners.ALIGNERS`, default None).
+            (module paths), ``loss`` (a registered loss's dict), ``aligner`` (a key of
+            :data:`kd_plugin.aligners.ALIGNERS`, default None) and ``schedule`` (a list of
+            (iteration, factor), see :class:`Schedule`, default None).
 
     Raises:
         ValueError: An unknown or missing option, or a loss that cannot be built.
@@ -43,6 +83,11 @@ class Entry(nn.Module):
         self.student = options['student']
         self.teacher = options['teacher']
         self.aligner = options.get('aligner')
+        try:
+            self.schedule = Schedule(options.get('schedule') or [(0, 1)])
+        except ValueError as error:
+            raise ValueError(f"distill entry '{self.name}': {error}") from error
+        self.factor = self.schedule(0)
         try:
             self.loss = MODELS.build(options['loss'])
         except (KeyError, TypeError, ValueError) as error:
@@ -139,9 +184,12 @@ class Entry(nn.Module):
                 f'{len(teacher)} teacher levels in this iteration'
             )
         aligned = self.align(student, teacher)
-        if targets is not None:
-            return sum(map(self.loss, aligned, teacher, targets))
-        return sum(map(self.loss, aligned, teacher))
+        levels = [aligned, teacher] if targets is None else [aligned, teacher, targets]
+        return self.factor * sum(map(self.loss, *levels))
+
+    def nothing(self, like: Tensor) -> Tensor:
+        """A loss of zero that still gives every parameter of the entry its gradient."""
+        return sum((p.sum() * 0 for p in self.parameters() if p.requires_grad), like.new_zeros(()))
 
 
 def _shapes(tensors: list[Tensor]) -> str:

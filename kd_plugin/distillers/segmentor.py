@@ -25,7 +25,7 @@ class SegmentorDistiller(BaseDistiller):
         teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
         distill: One dict per pair of taps: ``name``, ``student`` and ``teacher`` (module paths,
             such as ``'decode_head.conv_seg'``, ``'auxiliary_head.conv_seg'``,
-            ``'backbone.layer4'``), ``loss``, and ``aligner``.
+            ``'backbone.layer4'``), ``loss``, ``aligner`` and ``schedule``.
         acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
             empty dict takes its defaults, None leaves the teacher as it is.
 

@@ -26,6 +26,7 @@ class DistillationHook(Hook):
 
     - Every checkpoint also carries the weights of aligners and losses and the random state, under
       a key of their own beside the student's plain ``state_dict``. Resuming puts them back.
+    - The schedules of distillation weights follow the iteration.
     - Training writes ``student_last.pth`` at its end and ``student_best.pth`` at each new best:
       weights and class names only, in plain types, which any ``torch.load`` opens.
 
@@ -84,6 +85,14 @@ class DistillationHook(Hook):
             )
         else:
             restore()
+
+    # ------------------------------------------------------------------ schedules
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Say how far training is."""
+        unwrapped(runner.model).set_iteration(runner.iter)
 
     # ------------------------------------------------------------------ the student's files
 

@@ -123,12 +123,14 @@ class Run:
         earlier = json.loads(attempts.read_text()) if attempts.exists() else []
         start = time.monotonic()
 
-        def note(_: str, memory: int) -> None:
-            spent = {'seconds': round(time.monotonic() - start, 1), 'memory_mb': memory}
+        def note(succeeded: bool, memory: int) -> None:
+            spent = {'seconds': round(time.monotonic() - start, 1), 'memory_mb': memory,
+                     'finished': succeeded}  # fmt: skip
             attempts.write_text(json.dumps([*earlier, spent]))
 
-        self._call('train', [config, '--work-dir', str(self.folder), '--resume', *options],
-                   threads, note)  # fmt: skip
+        if not (earlier and earlier[-1]['finished']):
+            self._call('train', [config, '--work-dir', str(self.folder), '--resume', *options],
+                       threads, note)  # fmt: skip
         spent = json.loads(attempts.read_text())
         checkpoint = find_latest_checkpoint(str(self.folder))
         out = self.folder / 'test'
@@ -148,8 +150,11 @@ class Run:
         partial.rename(self.result)
 
     def _call(self, tool: str, arguments: list[str], threads: int,
-              ended: Callable[[str, int], None] = lambda *_: None) -> None:  # fmt: skip
-        """Run one of the tools, its output in a log; ``ended`` gets its name and peak memory."""
+              ended: Callable[[bool, int], None] = lambda *_: None) -> None:  # fmt: skip
+        """Run one of the tools, its output in a log.
+
+        ``ended`` is told whether it succeeded, and its peak memory in MB.
+        """
         assert self.folder is not None
         log = self.folder / f'{tool}.log'
         with log.open('w') as out:
@@ -173,7 +178,7 @@ class Run:
                 if process.returncode is None:
                     process.kill()
                     process.wait()
-                ended(tool, memory)
+                ended(process.returncode == 0, memory)
         if process.returncode:
             raise RuntimeError(f'{self.title}: {tool} failed; the end of {log}:\n'
                                + log.read_text(errors='replace')[-2000:])  # fmt: skip

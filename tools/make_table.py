@@ -122,7 +122,7 @@ def table(
     first = metrics[0]
     names = list(class_scores(first, known)) if classes else []
     head = ['', *(metric.rpartition('/')[2] for metric in metrics), 'gain (95 % interval)']
-    head += names or ['seeds', 'training, s', 'memory, MB']
+    head += names or ['seeds', 'training, CPU s', 'memory, MB']
     rows = []
     teacher = teacher_row(configs, results)
     if teacher:
@@ -150,7 +150,7 @@ def _costs(results: dict[int, dict]) -> list[str]:
         return ['0', '', '']
     return [
         str(len(results)),
-        f'{mean(one["train_seconds"] for one in results.values()):.0f}',
+        f'{mean(one["train_cpu_seconds"] for one in results.values()):.0f}',
         f'{mean(one["peak_memory_mb"] for one in results.values()):.0f}',
     ]
 

@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
@@ -123,9 +125,12 @@ class Run:
         earlier = json.loads(attempts.read_text()) if attempts.exists() else []
         start = time.monotonic()
 
-        def note(succeeded: bool, memory: int) -> None:
-            spent = {'seconds': round(time.monotonic() - start, 1), 'memory_mb': memory,
-                     'finished': succeeded}  # fmt: skip
+        def note(succeeded: bool, used: Any) -> None:
+            spent = {
+                'seconds': round(time.monotonic() - start, 1),
+                'cpu_seconds': round(used.ru_utime + used.ru_stime, 1),
+                'memory_mb': used.ru_maxrss // 1024, 'finished': succeeded,
+            }  # fmt: skip
             attempts.write_text(json.dumps([*earlier, spent]))
 
         if not (earlier and earlier[-1]['finished']):
@@ -140,6 +145,7 @@ class Run:
             'config': self.name, 'seed': self.seed, 'hash': self.hash,
             'metrics': json.loads(metrics.read_text().splitlines()[-1]),
             'train_seconds': round(sum(part['seconds'] for part in spent), 1),
+            'train_cpu_seconds': round(sum(part.get('cpu_seconds', nan) for part in spent), 1),
             'threads': threads,
             'peak_memory_mb': max(part['memory_mb'] for part in spent),
             'versions': {package: version(package) for package in PACKAGES},
@@ -150,10 +156,10 @@ class Run:
         partial.rename(self.result)
 
     def _call(self, tool: str, arguments: list[str], threads: int,
-              ended: Callable[[bool, int], None] = lambda *_: None) -> None:  # fmt: skip
+              ended: Callable[[bool, Any], None] = lambda *_: None) -> None:  # fmt: skip
         """Run one of the tools, its output in a log.
 
-        ``ended`` is told whether it succeeded, and its peak memory in MB.
+        ``ended`` is told whether it succeeded, and the resources that it used.
         """
         assert self.folder is not None
         log = self.folder / f'{tool}.log'
@@ -163,13 +169,12 @@ class Run:
                 stdout=out, stderr=subprocess.STDOUT, pass_fds=[self._lock],
                 env={**os.environ, 'OMP_NUM_THREADS': str(threads)})  # fmt: skip
             self.process = process
-            memory = 0
+            used = None
             try:
                 while True:
-                    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                    pid, status, used = os.wait4(process.pid, os.WNOHANG)
                     if pid:
                         process.returncode = os.waitstatus_to_exitcode(status)
-                        memory = usage.ru_maxrss // 1024
                         break
                     if tool == 'train':
                         self._look(log)
@@ -177,8 +182,8 @@ class Run:
             finally:
                 if process.returncode is None:
                     process.kill()
-                    process.wait()
-                ended(process.returncode == 0, memory)
+                    process.returncode, used = os.wait4(process.pid, 0)[1:]
+                ended(process.returncode == 0, used)
         if process.returncode:
             raise RuntimeError(f'{self.title}: {tool} failed; the end of {log}:\n'
                                + log.read_text(errors='replace')[-2000:])  # fmt: skip

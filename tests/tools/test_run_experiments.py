@@ -47,6 +47,7 @@ def test_runs_are_finished_once_and_teachers_first(runs, tmp_path):
         assert result['metrics']['mIoU'] >= 0
         assert 'IoU/background' in result['metrics']
         assert result['train_seconds'] > 0
+        assert result['train_cpu_seconds'] > 1
         assert result['peak_memory_mb'] > 0
         assert result['versions']['torch']
     assert (tmp_path / 'results/deeplabv3_digits-teacher/seed-0.json').exists()
@@ -92,7 +93,7 @@ def results(runs):
             one.result.parent.mkdir(parents=True, exist_ok=True)
             metrics = {'mIoU': value, 'IoU/background': 90.0, 'IoU/0': value / 2}
             one.result.write_text(json.dumps(dict(
-                hash=one.hash, seed=seed, metrics=metrics, train_seconds=10 + seed,
+                hash=one.hash, seed=seed, metrics=metrics, train_cpu_seconds=10 + seed,
                 peak_memory_mb=500)))
     return [run.config for run in runs], runs[0].results, scores
 

@@ -146,13 +146,11 @@ def table(
 
 
 def _costs(results: dict[int, dict]) -> list[str]:
-    if not results:
-        return ['0', '', '']
-    return [
-        str(len(results)),
-        f'{mean(one["train_cpu_seconds"] for one in results.values()):.0f}',
-        f'{mean(one["peak_memory_mb"] for one in results.values()):.0f}',
-    ]
+    """Runs, mean CPU seconds of those whose time was taken, mean peak memory."""
+    times = [one.get('train_cpu_seconds') for one in results.values()]
+    memory = [one['peak_memory_mb'] for one in results.values()]
+    means = [f'{mean(known):.0f}' if known else '' for known in (list(filter(None, times)), memory)]
+    return [str(len(results)), *means]
 
 
 def refresh(document: Path) -> None:

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +144,7 @@ class Run:
             'config': self.name, 'seed': self.seed, 'hash': self.hash,
             'metrics': json.loads(metrics.read_text().splitlines()[-1]),
             'train_seconds': round(sum(part['seconds'] for part in spent), 1),
-            'train_cpu_seconds': round(sum(part.get('cpu_seconds', nan) for part in spent), 1),
+            'train_cpu_seconds': round(sum(part['cpu_seconds'] for part in spent), 1),
             'threads': threads,
             'peak_memory_mb': max(part['memory_mb'] for part in spent),
             'versions': {package: version(package) for package in PACKAGES},

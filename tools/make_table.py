@@ -147,10 +147,9 @@ def table(
 
 def _costs(results: dict[int, dict]) -> list[str]:
     """Runs, mean CPU seconds of those whose time was taken, mean peak memory."""
-    times = [one.get('train_cpu_seconds') for one in results.values()]
-    memory = [one['peak_memory_mb'] for one in results.values()]
-    means = [f'{mean(known):.0f}' if known else '' for known in (list(filter(None, times)), memory)]
-    return [str(len(results)), *means]
+    columns = [[one[key] for one in results.values() if one.get(key)]
+               for key in ('train_cpu_seconds', 'peak_memory_mb')]  # fmt: skip
+    return [str(len(results)), *(f'{mean(known):.0f}' if known else '' for known in columns)]
 
 
 def refresh(document: Path) -> None:

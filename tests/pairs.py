@@ -132,7 +132,8 @@ def build(cfg: dict):
 def batch(distiller, kind):
     """One preprocessed training batch."""
     if kind != 'pspnet':
-        data = demo_mm_inputs(2, [[3, 128, 128], [3, 96, 128]], num_classes=10)
+        data = demo_mm_inputs(
+            2, [[3, 128, 128], [3, 96, 128]], num_classes=10, with_mask=True)
     else:
         shape = dict(img_shape=(64, 64), ori_shape=(64, 64))
         samples = [

@@ -219,7 +219,7 @@ class BaseDistiller(BaseModel):
             taught = self._read(self.teacher, images, wanted, rois)
         compared = {}
         for entry in entries:
-            student = taps.take(entry.student)
+            student = self._once(entry, taps.take(entry.student))
             targets = None
             if entry.name in labels:
                 path = labels[entry.name]
@@ -228,6 +228,10 @@ class BaseDistiller(BaseModel):
             teacher = taught[self._sources[entry.name], entry.teacher]
             compared[entry.name] = Tapped(student, teacher, targets)
         return losses, compared
+
+    def _once(self, entry: Entry, student: list[Tensor]) -> list[Tensor]:
+        """The student's tensors of one forward pass, where its loss runs the tap several times."""
+        return student
 
     def acclimates(self, entry: Entry) -> bool:
         """Whether the teacher learns from this entry's logits."""

@@ -96,6 +96,7 @@ class Entry(nn.Module):
                 f'cannot be built: {error}'
             ) from error
         self.aligners = nn.ModuleList()
+        self.levels = 0
         self.classes: int | None = None  # that the student's head predicts, where it says so
 
     @property
@@ -128,6 +129,7 @@ class Entry(nn.Module):
             raise ValueError(
                 f'{found}: {len(student)} and {len(teacher)} levels; tap modules with as many'
             )
+        self.levels = len(teacher)
         try:
             self.aligners = build_aligners(self.aligner, student, teacher)
         except ValueError as error:

@@ -47,6 +47,10 @@ class SegmentorDistiller(BaseDistiller):
             for one in head[1:]:
                 output = one(features, output)
 
+    def _once(self, entry: Entry, student: list[Tensor]) -> list[Tensor]:
+        # A cascade runs each head but the last again, to hand its prediction to the next.
+        return student[: entry.levels]
+
     def _targets(
         self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
     ) -> list[Tensor]:

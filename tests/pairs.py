@@ -132,8 +132,9 @@ def build(cfg: dict):
 def batch(distiller, kind):
     """One preprocessed training batch."""
     if kind != 'pspnet':
+        masks = not hasattr(distiller.student, 'bbox_head')  # dense heads may choke on them
         data = demo_mm_inputs(
-            2, [[3, 128, 128], [3, 96, 128]], num_classes=10, with_mask=True)
+            2, [[3, 128, 128], [3, 96, 128]], num_classes=10, with_mask=masks)
     else:
         shape = dict(img_shape=(64, 64), ori_shape=(64, 64))
         samples = [

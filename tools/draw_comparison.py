@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from mmcv.ops import nms
 from mmdet.apis import inference_detector, init_detector
 from mmseg.apis import inference_model, init_model
 
@@ -14,7 +15,7 @@ from kd_plugin.data import CLASSES, PALETTE
 
 _SCALE = 4  # pixels of the picture to one of a scene
 _GAP, _TITLE = 8, 28
-_MIN_SCORE = 0.3
+_MIN_SCORE, _MAX_OVERLAP = 0.3, 0.4
 _COLOURS = np.array(PALETTE, np.uint8)[:, ::-1]  # OpenCV's order
 
 
@@ -74,6 +75,8 @@ def draw(
             for model in built.values():
                 found = inference_detector(model, str(file)).pred_instances
                 found = found[found.scores > _MIN_SCORE]
+                # The best of boxes that overlap, of whatever class, or no one could read them.
+                found = found[nms(found.bboxes, found.scores, _MAX_OVERLAP)[1].flip(0)]
                 row.append(_with_boxes(image, found.bboxes.numpy(), found.labels.tolist()))
         rows.append(row)
     _paste(['image', 'truth', *models], rows, path)

@@ -1,4 +1,4 @@
-"""Small variants of the architectures that people have, and what is distilled between two of them."""
+"""Small variants of the architectures that people have, and what is distilled between two."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Case:
     def distiller(self, seg: bool) -> dict:
         """The config of a small student and a wider teacher."""
         entries = [
-            pairs.entry(f'logits{i}', student, teacher, 'DISTLoss', 1.0, activation=self.activation)
+            pairs.entry(f'logits{i}', student, teacher, 'DISTLoss', 1.0,
+                        activation=self.activation)
             for i, (student, teacher) in enumerate(
                 zip(self.logits, self.teacher_logits or self.logits, strict=True))
         ]  # fmt: skip
@@ -70,7 +71,8 @@ def yolox(width: int) -> dict:
         backbone=dict(deepen_factor=0.33, widen_factor=width / 64),
         neck=dict(in_channels=[4 * width, 8 * width, 16 * width], out_channels=2 * width,
                   num_csp_blocks=1),
-        bbox_head=dict(in_channels=2 * width, feat_channels=2 * width, num_classes=10))  # fmt: skip
+        bbox_head=dict(in_channels=2 * width, feat_channels=2 * width,
+                       num_classes=10))  # fmt: skip
 
 
 def mask_rcnn(width: int) -> dict:
@@ -251,8 +253,46 @@ SEGMENTORS = [
     Case('SegFormer', segformer, SEG[:1], 'backbone', 'softmax'),
     Case('OCRNet', ocrnet, ('decode_head.0.conv_seg', 'decode_head.1.conv_seg'),
          'backbone.layer4', 'softmax'),
-    Case('Fast-SCNN', fast_scnn, (SEG[0], 'auxiliary_head.0.conv_seg', 'auxiliary_head.1.conv_seg'),
+    Case('Fast-SCNN', fast_scnn, (SEG[0], *(f'auxiliary_head.{i}.conv_seg' for i in range(2))),
          'backbone', 'softmax'),
     Case('BiSeNetV2', bisenetv2, (SEG[0], *(f'auxiliary_head.{i}.conv_seg' for i in range(4))),
          'backbone', 'softmax'),
+]
+
+
+def deformable_detr(width: int) -> dict:
+    layer = dict(num_layers=1)
+    return pairs.model(
+        'mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py', num_queries=20,
+        backbone=pairs.backbone(width), encoder=layer, decoder=layer,
+        neck=dict(in_channels=[2 * width, 4 * width, 8 * width]), bbox_head=dict(num_classes=10))
+
+
+def dino(width: int) -> dict:
+    layer = dict(num_layers=1)
+    return pairs.model(
+        'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', num_queries=20,
+        backbone=pairs.backbone(width), encoder=layer, decoder=layer,
+        neck=dict(in_channels=[2 * width, 4 * width, 8 * width]), bbox_head=dict(num_classes=10))
+
+
+def mask2former(width: int) -> dict:
+    cfg = pairs.model(
+        'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+        backbone=pairs.backbone(width), data_preprocessor=dict(batch_augments=None),
+        panoptic_head=dict(in_channels=[width * 2**i for i in range(4)], num_queries=20,
+                           num_things_classes=10),
+        panoptic_fusion_head=dict(num_things_classes=10))  # fmt: skip
+    cfg.panoptic_head.pixel_decoder.encoder.num_layers = 1
+    cfg.panoptic_head.transformer_decoder.num_layers = 1
+    cfg.panoptic_head.loss_cls.class_weight = [1.0] * 10 + [0.1]
+    return cfg
+
+
+# Their queries are matched to objects anew in each model: student's and teacher's logits do not
+# speak of the same boxes.
+QUERY_BASED = [
+    (Case('Deformable DETR', deformable_detr), 'bbox_head.cls_branches.0'),
+    (Case('DINO', dino), 'bbox_head.cls_branches.0'),
+    (Case('Mask2Former', mask2former, features='backbone.layer4'), 'panoptic_head.cls_embed'),
 ]

@@ -37,3 +37,5 @@ val_evaluator = dict(
     type='CocoMetric', ann_file=data_root + '/annotations/val.json', metric='bbox',
     classwise=True)
 test_evaluator = val_evaluator
+visualizer = dict(
+    type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')

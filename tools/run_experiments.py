@@ -34,6 +34,7 @@ PACKAGES = 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation'
 DECISIVE = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
             'custom_hooks', 'auto_scale_lr', 'randomness', 'test_dataloader', 'test_evaluator',
             'test_cfg')  # fmt: skip
+SPEED = 'batch_size', 'num_workers', 'persistent_workers'
 SETTINGS = 'hash.txt'  # in a run's folder: what it was begun with
 PROGRESS = re.compile(r'(?:Epoch\(train\) +\[(\d+)\]|Iter\(train\)) *\[ *(\d+)/(\d+)\]')
 
@@ -73,6 +74,9 @@ class Run:
         if self.teacher is not None and self.teacher.exists():
             configs.append(Config.fromfile(self.teacher, import_custom_modules=False))
         settings = [{key: cfg.get(key) for key in DECISIVE} for cfg in configs]
+        for one in settings:  # how fast images come to the test decides nothing
+            test = one['test_dataloader'] or {}
+            one['test_dataloader'] = {k: v for k, v in test.items() if k not in SPEED}
         text = json.dumps([settings, self.options], sort_keys=True, default=str)
         return hashlib.sha256(text.replace(str(ROOT), '').encode()).hexdigest()[:16]
 

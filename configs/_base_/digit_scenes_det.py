@@ -19,7 +19,7 @@ train_dataloader = dict(
             dict(type='PackDetInputs'),
         ], **dataset))
 val_dataloader = dict(
-    batch_size=1, num_workers=0, persistent_workers=False,
+    batch_size=20, num_workers=0, persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         ann_file='annotations/val.json', data_prefix=dict(img='images/val'), test_mode=True,

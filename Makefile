@@ -52,7 +52,7 @@ $(DONE)-project: $(DONE)-openmmlab requirements/dev.txt pyproject.toml
 comma := ,
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: setup
 	$(BIN)/ruff check kd_plugin tools tests

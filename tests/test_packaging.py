@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mmengine.hub import get_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,11 +51,6 @@ def test_configs_are_found_by_the_packages_name_from_a_wheel(wheel, tmp_path):
                           check=False)  # fmt: skip
     assert done.stdout.split() == [
         str(tmp_path / 'site/kd_plugin/__init__.py'), 'DetectorDistiller'], done.stderr
-
-
-def test_configs_are_found_by_the_packages_name_in_an_editable_install():
-    cfg = get_config('kd_plugin::seg/dist_pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py')
-    assert cfg.model.type == 'SegmentorDistiller'
 
 
 @pytest.mark.parametrize('task', ['det', 'seg'])

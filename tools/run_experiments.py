@@ -143,10 +143,11 @@ class Run:
         checkpoint = find_latest_checkpoint(str(self.folder))
         out = self.folder / 'test'
         self._call('test', [config, checkpoint, '--work-dir', str(out), *options], threads)
-        metrics = max(out.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+        latest = max(out.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+        metrics = json.loads(latest.read_text().splitlines()[-1])
         content = {
             'config': self.name, 'seed': self.seed, 'hash': self.hash,
-            'metrics': json.loads(metrics.read_text().splitlines()[-1]),
+            'metrics': {k: v for k, v in metrics.items() if k not in ('time', 'data_time')},
             'train_seconds': round(sum(part['seconds'] for part in spent), 1),
             'train_cpu_seconds': round(sum(part['cpu_seconds'] for part in spent), 1),
             'threads': threads,

@@ -92,7 +92,7 @@ def test_boxes_of_resized_images_are_resized(digits, tmp_path):
     batch = next(iter(runner.val_dataloader))
     dataset.pipeline.transforms.sort(key=lambda step: 'Resize' in type(step).__name__)
     assert not R.resizes_before_loading(dataset)
-    (sample,) = batch['data_samples']
+    sample = batch['data_samples'][0]
     sample.set_metainfo(dict(scale_factor=(2.0, 0.5)))
     seen = []
     runner.model.compare_logits = lambda inputs, data_samples: seen.extend(data_samples) or {}

@@ -60,11 +60,15 @@ def test_runs_are_finished_once_and_teachers_first(runs, tmp_path):
     # What was interrupted goes on where it stopped, and ends the same.
     run = runs[1]
     (run.folder / 'iter_4.pth').unlink()
+    attempts = json.loads((run.folder / 'attempts.json').read_text())
+    attempts[-1]['finished'] = False
+    (run.folder / 'attempts.json').write_text(json.dumps(attempts))
     (run.folder / 'last_checkpoint').write_text(str(run.folder / 'iter_2.pth'))
     run.result.unlink()
     assert execute([run]) == []
     assert 'resumed epoch: 0, iter: 2' in (run.folder / 'train.log').read_text()
-    assert json.loads(run.result.read_text())['metrics'] == results[1]['metrics']
+    again = json.loads(run.result.read_text())['metrics']
+    assert again == pytest.approx(results[1]['metrics'], rel=0, abs=0, nan_ok=True)
 
     # Other settings are not continued with these weights.
     run.result.unlink()
@@ -117,7 +121,7 @@ def test_a_table_compares_classes(results):
 
 def test_results_of_other_settings_are_refused(results):
     configs, folder, _ = results
-    configs[1].write_text(configs[1].read_text() + 'val_cfg = dict(fp16=True)\n')
+    configs[1].write_text(configs[1].read_text() + '\nrandomness = dict(seed=7)\n')
     with pytest.raises(ValueError, match='other settings'):
         make_table.table(configs, [0], folder)
 

@@ -5,33 +5,27 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from kd_plugin.acclimation import Acclimation
+from kd_plugin.class_map import ClassMap, read_class_names
 from kd_plugin.idle import StandIn, bypass, find_idle
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import Taps, find_module
 from kd_plugin.teacher import Renormalization, build_model, build_teacher, current_scope
 
-from .entry import Entry
+from .entry import Entry, Tapped
 
 # Side of the square of zeros that both models see once, when built, to learn their taps' shapes.
 _PROBE_SIZE = 128
 # Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
 RoISource = str | None
-
-
-class Tapped(NamedTuple):
-    """What an entry's taps gave in one iteration, one tensor a level."""
-
-    student: list[Tensor]
-    teacher: list[Tensor]
-    targets: list[Tensor] | None
 
 
 class _Frozen:
@@ -61,6 +55,9 @@ class BaseDistiller(BaseModel):
         distill: One dict per pair of taps, see :class:`~kd_plugin.distillers.entry.Entry`.
         acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
             empty dict takes its defaults, None leaves the teacher as it is.
+        classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
+            the order of the head's outputs, or a data set's registered name. Logits are then
+            compared on the classes that both have.
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
@@ -70,8 +67,9 @@ class BaseDistiller(BaseModel):
     scope: str
 
     def __init__(
-        self, student: dict, teacher: dict, distill: list[dict], acclimation: dict | None = None
-    ) -> None:
+        self, student: dict, teacher: dict, distill: list[dict], acclimation: dict | None = None,
+        classes: dict | None = None,
+    ) -> None:  # fmt: skip
         scope = current_scope(self.scope)
         # The student first and alone: it must meet the random state of plain training.
         built = build_model(student, scope)
@@ -87,6 +85,7 @@ class BaseDistiller(BaseModel):
             # Not a registered submodule, see _Frozen.
             self.__dict__['_frozen'] = _Frozen(model, renormalize)
             self._check_paths()
+            self._classes = read_class_names(classes, scope)
             self._sources = {entry.name: self._roi_source(entry) for entry in self.entries}
             self.acclimation = None
             if acclimation is not None:
@@ -226,7 +225,7 @@ class BaseDistiller(BaseModel):
                 said = taps.take(path) if path else []
                 targets = self._targets(entry, said, data_samples, student)
             teacher = taught[self._sources[entry.name], entry.teacher]
-            compared[entry.name] = Tapped(student, teacher, targets)
+            compared[entry.name] = entry.common(Tapped(student, teacher, targets))
         return losses, compared
 
     def _once(self, entry: Entry, student: list[Tensor]) -> list[Tensor]:
@@ -355,12 +354,14 @@ class BaseDistiller(BaseModel):
                 'student': class_count(self.student, entry.student),
                 'teacher': class_count(self.teacher, entry.teacher),
             }
-            entry.fit(learnt[source, entry.student], taught[source, entry.teacher], classes)
+            student, teacher = learnt[source, entry.student], taught[source, entry.teacher]
+            class_map = self._class_map(entry, classes, student, teacher)
+            entry.fit(student, teacher, classes, class_map)
             if self.acclimation is not None and self.acclimation.entry == entry.name:
-                self._fit_acclimation(entry, images, rois, classes['teacher'])
+                self._fit_acclimation(entry, images, rois)
 
     def _fit_acclimation(
-        self, entry: Entry, images: Tensor, rois: dict[str, Tensor], classes: int | None
+        self, entry: Entry, images: Tensor, rois: dict[str, Tensor]
     ) -> None:
         key = self._sources[entry.name], entry.teacher
 
@@ -368,7 +369,32 @@ class BaseDistiller(BaseModel):
             with bypass(self._idle):
                 return self._read(self.teacher, images, self._wanted(self.entries), rois)[key]
 
-        self.acclimation.fit(self.teacher, run, classes)
+        self.acclimation.fit(self.teacher, run, entry.classes)
+
+    def _class_map(
+        self, entry: Entry, classes: dict[str, int | None],
+        student: list[Tensor], teacher: list[Tensor],
+    ) -> ClassMap | None:  # fmt: skip
+        """The columns of an entry's logits to compare, None for all."""
+        if self._classes is None or not isinstance(entry.loss, LogitLoss):
+            return None
+        tensors = {'student': student[0], 'teacher': teacher[0]}
+        channels = {side: tensor.shape[1] for side, tensor in tensors.items()}
+        outputs = dict(channels)
+        for side, tensor in tensors.items():
+            if tensor.ndim == 4:  # channels may hold several anchors
+                model, path = getattr(self, side), getattr(entry, side)
+                count = class_count(model, path, 'cls_out_channels') or classes[side]
+                outputs[side] = count or channels[side]
+        try:
+            class_map = ClassMap(**self._classes)
+            class_map.fit(classes, channels, outputs)
+        except ValueError as error:
+            raise ValueError(f"distill entry '{entry.name}': {error}") from error
+        if self._classes['student'] == self._classes['teacher']:
+            return None
+        print_log(f"distill entry '{entry.name}': {class_map}", logger='current')
+        return class_map
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -439,11 +465,11 @@ def _part(path: str) -> str:
     return path.partition('.')[0]
 
 
-def class_count(model: nn.Module, path: str) -> int | None:
+def class_count(model: nn.Module, path: str, attribute: str = 'num_classes') -> int | None:
     """``num_classes`` of the closest module around a path that has one."""
     parts = path.split('.')
     for end in range(len(parts), 0, -1):
-        count = find_module(model, '.'.join(parts[:end])).__dict__.get('num_classes')
+        count = find_module(model, '.'.join(parts[:end])).__dict__.get(attribute)
         if count is not None:
             return count
     return None

@@ -56,6 +56,9 @@ class DetectorDistiller(BaseDistiller):
             ``loss``, ``aligner`` and ``schedule``.
         acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
             empty dict takes its defaults, None leaves the teacher as it is.
+        classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
+            the order of the head's outputs, or a data set's registered name. Logits are then
+            compared on the classes that both have.
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin.aligners import build_aligners
+from kd_plugin.class_map import ClassMap
 
 _REQUIRED = ('name', 'student', 'teacher', 'loss')
 _OPTIONS = (*_REQUIRED, 'aligner', 'schedule')
+
+
+class Tapped(NamedTuple):
+    """What an entry's taps gave in one iteration, one tensor a level."""
+
+    student: list[Tensor]
+    teacher: list[Tensor]
+    targets: list[Tensor] | None
 
 
 class Schedule:
@@ -97,7 +107,8 @@ class Entry(nn.Module):
             ) from error
         self.aligners = nn.ModuleList()
         self.levels = 0
-        self.classes: int | None = None  # that the student's head predicts, where it says so
+        self.classes: int | None = None  # that are compared, where the student's head says so
+        self.class_map: ClassMap | None = None
 
     @property
     def key(self) -> str:
@@ -109,13 +120,17 @@ class Entry(nn.Module):
         """Whether the loss wants the rows' targets."""
         return getattr(self.loss, 'needs_target', False)
 
-    def fit(self, student: list[Tensor], teacher: list[Tensor], classes: dict[str, Any]) -> None:
+    def fit(
+        self, student: list[Tensor], teacher: list[Tensor], classes: dict[str, Any],
+        class_map: ClassMap | None = None,
+    ) -> None:  # fmt: skip
         """Create the aligners for the tapped tensors and try the whole entry out on them.
 
         Args:
             student: Example outputs of the student's tap, one a level.
             teacher: Those of the teacher's tap.
             classes: Class counts of student and teacher near the taps, None where unknown.
+            class_map: The classes that both have, where these are not all.
 
         Raises:
             ValueError: Levels, shapes or classes that do not go together.
@@ -130,6 +145,8 @@ class Entry(nn.Module):
                 f'{found}: {len(student)} and {len(teacher)} levels; tap modules with as many'
             )
         self.levels = len(teacher)
+        if class_map is not None:
+            student, teacher, _ = self._take_common(class_map, Tapped(student, teacher, None))
         try:
             self.aligners = build_aligners(self.aligner, student, teacher)
         except ValueError as error:
@@ -148,6 +165,26 @@ class Entry(nn.Module):
         except ValueError as error:
             raise ValueError(f'{found}: {error}') from error
 
+    def _take_common(self, class_map: ClassMap, tapped: Tapped) -> Tapped:
+        """Compare the common classes from now on, and speak of them in the loss's options."""
+        self.class_map = class_map
+        if getattr(self.loss, 'num_classes', None) is not None:
+            self.loss.num_classes += len(class_map.common) - len(class_map.names['student'])
+        if self.loss.ignore_index is not None:
+            self.loss.ignore_index = int(class_map.relabel(torch.tensor(self.loss.ignore_index)))
+        self.classes = len(class_map.common)
+        return self.common(tapped)
+
+    def common(self, tapped: Tapped) -> Tapped:
+        """The classes that student and teacher both have; all, where the sets are equal."""
+        if self.class_map is None:
+            return tapped
+        student, teacher = (
+            [self.class_map.select(side, level) for level in getattr(tapped, side)]
+            for side in ('student', 'teacher'))
+        targets = tapped.targets and list(map(self.class_map.relabel, tapped.targets))
+        return Tapped(student, teacher, targets)
+
     def _advice(
         self, student: list[Tensor], teacher: list[Tensor], classes: dict[str, Any]
     ) -> str:
@@ -155,7 +192,8 @@ class Entry(nn.Module):
         if own and theirs and own != theirs:
             return (
                 f'The student predicts {own} classes and the teacher {theirs}: their logits mean '
-                'different things; take a teacher trained on the classes of the student'
+                'different things; name the classes of both, classes=dict(student=[…], '
+                'teacher=[…]), or take a teacher trained on the classes of the student'
             )
         if any(tensor.ndim != 4 for tensor in (*student, *teacher)):
             return 'These cannot be aligned; tap modules whose outputs have one shape'

@@ -52,8 +52,22 @@ def _centre(x: Tensor, dim: Dims) -> tuple[Tensor, Tensor, Tensor]:
     mean = x.mean(dim, keepdim=True)
     centred = x - mean
     norm = torch.linalg.vector_norm(centred, dim=dim)
-    rounding = _ROUNDINGS * torch.finfo(x.dtype).eps * math.sqrt(_length(x, dim))
-    return centred, norm, norm <= rounding * mean.abs().squeeze(dim)
+    return centred, norm, is_constant(norm, mean.squeeze(dim), _length(x, dim))
+
+
+def is_constant(norm: Tensor, mean: Tensor, length: int) -> Tensor:
+    """Whether rows of ``length`` entries are constant up to rounding.
+
+    Args:
+        norm: Of the rows' centred entries.
+        mean: Of the rows, the shape of ``norm``.
+        length: Entries of a row.
+
+    Returns:
+        Booleans in the shape of ``norm``.
+    """
+    rounding = _ROUNDINGS * torch.finfo(norm.dtype).eps * math.sqrt(length)
+    return norm <= rounding * mean.abs()
 
 
 def pearson(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) -> Tensor:

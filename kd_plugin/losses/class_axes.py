@@ -52,6 +52,11 @@ def row_dims(logits: Tensor) -> tuple[int, ...]:
     return tuple(d for d in range(logits.ndim) if d != class_dim(logits))
 
 
+def classes_second(logits: Tensor) -> Tensor:
+    """[N, C], [N, C, P] or [N, A, C, P] → [M, C, P] with M·P rows, without a copy."""
+    return logits.flatten(0, 1) if logits.ndim == 4 else logits.view(*logits.shape[:2], -1)
+
+
 def select_rows(logits: Tensor, target: Tensor | None, ignore_index: int) -> Tensor:
     """Rows [M, C] whose target is not ``ignore_index``.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from kd_plugin import fused
 from kd_plugin.functional import cosine_distance, kl_distance, pearson_distance
 
-from .class_axes import LogitLoss, class_dim, pick, probabilities, row_dims
+from .class_axes import LogitLoss, class_dim, classes_second, pick, probabilities, row_dims
 
 RELATIONS = {'pearson': pearson_distance, 'cosine': cosine_distance, 'kl': kl_distance}
 
@@ -47,7 +48,7 @@ class DISTLoss(LogitLoss):
         super().__init__(tau, activation, num_classes, ignore_index, loss_weight)
         self.inter_weight = inter_weight
         self.intra_weight = intra_weight
-        self.distance = RELATIONS[pick('relation', relation, RELATIONS)]
+        self.relation = pick('relation', relation, RELATIONS)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:
         """Weighted distance of two logit tensors.
@@ -66,8 +67,14 @@ class DISTLoss(LogitLoss):
         student, teacher = self.rows(student, teacher, target)
         if student.numel() == 0:
             return student.sum()
+        factor = self.loss_weight * self.tau**2
+        if self.relation == 'pearson' and fused.pays(student):
+            return factor * fused.logit_relations(
+                classes_second(student), classes_second(teacher), self.activation, self.tau,
+                self.inter_weight, self.intra_weight)  # fmt: skip
         student = probabilities(student, self.activation, self.tau)
         teacher = probabilities(teacher, self.activation, self.tau)
+        distance = RELATIONS[self.relation]
         total = student.new_zeros(())
         for weight, dim in (
             (self.inter_weight, class_dim(student)),
@@ -75,5 +82,5 @@ class DISTLoss(LogitLoss):
         ):
             # A relation without weight is left out, but a loss without any keeps its graph.
             if weight or not (self.inter_weight or self.intra_weight):
-                total = total + weight * self.distance(student, teacher, dim=dim).mean()
-        return self.loss_weight * self.tau**2 * total
+                total = total + weight * distance(student, teacher, dim=dim).mean()
+        return factor * total

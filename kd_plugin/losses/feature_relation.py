@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin import fused
 from kd_plugin.functional import (
     channel_distance,
     cosine_distance,
@@ -41,7 +42,7 @@ class FeatureRelationLoss(nn.Module):
         super().__init__()
         self.channel_weight = channel_weight
         self.spatial_weight = spatial_weight
-        self.distance = RELATIONS[pick('relation', relation, RELATIONS)]
+        self.relation = pick('relation', relation, RELATIONS)
         self.loss_weight = loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -62,6 +63,10 @@ class FeatureRelationLoss(nn.Module):
                 f'student and teacher must be maps [N, D, H, W] of one shape, got '
                 f'{tuple(student.shape)} and {tuple(teacher.shape)}'
             )
+        if self.relation == 'pearson' and fused.pays(student):
+            pair = student.flatten(2), teacher.flatten(2)
+            return self.loss_weight * fused.feature_relations(
+                *pair, self.channel_weight, self.spatial_weight)
         total = student.new_zeros(())
         for weight, relation in (
             (self.channel_weight, channel_distance),
@@ -69,5 +74,5 @@ class FeatureRelationLoss(nn.Module):
         ):
             # A relation without weight is left out, but a loss without any keeps its graph.
             if weight or not (self.channel_weight or self.spatial_weight):
-                total = total + weight * relation(student, teacher, self.distance)
+                total = total + weight * relation(student, teacher, RELATIONS[self.relation])
         return self.loss_weight * total

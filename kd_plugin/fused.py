@@ -1,0 +1,279 @@
+"""The Pearson relations of large tensors: one pass for the value, one for the gradient.
+
+:mod:`kd_plugin.functional` says what is computed. Left to autograd, its formulas write every
+intermediate tensor to memory and read it back. Here the value needs only sums over rows and
+columns, and the gradient with respect to an entry x beside its partner y is, for each row or
+column that the entry is in, ``a·x + b·y + c`` with numbers a, b, c of that row or column. Both
+passes are compiled by ``torch.compile`` to loops that keep nothing; where it cannot (no C++
+compiler, no Triton) the same code runs uncompiled.
+
+Shapes: M images or anchors, C classes or channels, P positions; rows run along C, columns along M
+and P.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kd_plugin.functional import is_constant
+
+# Tensors with fewer entries gain nothing from a compiled kernel.
+MIN_SIZE = 2**17
+_EPS = 1e-8
+# About how many entries the guess of a mean comes from.
+_SAMPLE = 8
+# Entries of a tile that fits a core's cache, see _tiles.
+_CACHED = 2**21
+
+
+def pays(student: Tensor) -> bool:
+    """Whether a student's tensor is large enough, and of a type, for the functions here."""
+    return student.numel() >= MIN_SIZE and student.dtype != torch.float64
+
+
+class _Compiled:
+    """A function that is compiled at its first call, or runs as it is where that fails."""
+
+    works = hasattr(torch, 'compile')
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.compiled: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        if _Compiled.works:
+            self.compiled = self.compiled or torch.compile(self.function, dynamic=True)
+            try:
+                return self.compiled(*args)
+            except Exception as error:
+                _Compiled.works = False
+                print_log(
+                    'torch.compile does not work here, so the relations of large tensors are '
+                    f'computed more slowly: {type(error).__name__}: {error}',
+                    logger='current', level=logging.WARNING)  # fmt: skip
+        return self.function(*args)
+
+
+# ---------------------------------------------------------------------- sums and coefficients
+
+
+def _sums(x: Tensor, y: Tensor, near_x: Tensor, near_y: Tensor, dims: tuple) -> Tensor:
+    """Sums of x, y, x², y² and x·y over ``dims``, after ``near_*`` is subtracted: [5, …].
+
+    The closer that is to the mean, the fewer digits are lost.
+    """
+    u, v = x - near_x, y - near_y
+    return torch.stack([part.sum(dims) for part in (u, v, u * u, v * v, u * v)])
+
+
+def _coefficients(
+    sums: Tensor, near_x: Tensor, near_y: Tensor, length: int
+) -> tuple[Tensor, Tensor]:
+    """Correlations […] from :func:`_sums` [5, …], and their gradients' a, b, c: [3, …]."""
+    u, v = sums[:2] / length
+    mean_x, mean_y = u + near_x, v + near_y
+    xx, yy, xy = sums[2] - length * u * u, sums[3] - length * v * v, sums[4] - length * u * v
+    norm_x, norm_y = xx.clamp_min(0).sqrt(), yy.clamp_min(0).sqrt()
+    product = norm_x * norm_y + _EPS
+    correlation = xy / product
+    b = 1 / product
+    a = -correlation * norm_y * b / norm_x
+    constant = is_constant(norm_x, mean_x, length) | is_constant(norm_y, mean_y, length)
+    gradient = torch.stack([a, b, -a * mean_x - b * mean_y])
+    return correlation.masked_fill(constant, 0.0), gradient.masked_fill(constant, 0.0)
+
+
+# ---------------------------------------------------------------------- logits
+
+
+def _probabilities(logits: Tensor, activation: str, scale: float) -> Tensor:
+    scaled = logits.float() * scale  # a product: division costs as much as an exponential
+    return scaled.softmax(1) if activation == 'softmax' else scaled.sigmoid()
+
+
+def _logit_sums(
+    student: Tensor, teacher: Tensor, near: tuple[Tensor, ...], activation: str, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Sums [5, M, P] over the classes of each row, and [5, C] over all rows."""
+    x = _probabilities(student, activation, scale)
+    y = _probabilities(teacher, activation, scale)
+    rows_x, rows_y, columns_x, columns_y = near
+    return (_sums(x, y, rows_x, rows_y, (1,)),
+            _sums(x, y, columns_x, columns_y, (0, 2)))  # fmt: skip
+
+
+def _logit_gradient(
+    student: Tensor, teacher: Tensor, rows: Tensor, columns: Tensor, activation: str, scale: float
+) -> Tensor:
+    x = _probabilities(student, activation, scale)
+    y = _probabilities(teacher, activation, scale)
+    a, b, c = (
+        row[:, None] + column[:, None] for row, column in zip(rows, columns, strict=True))
+    gradient = a * x + b * y + c
+    if activation == 'softmax':
+        gradient = x * (gradient - (gradient * x).sum(1, keepdim=True))
+    else:
+        gradient = x * (1 - x) * gradient
+    return gradient.to(student.dtype)
+
+
+_logit_sums_fast = _Compiled(_logit_sums)
+_logit_gradient_fast = _Compiled(_logit_gradient)
+
+
+class _LogitRelations(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, activation: str, scale: float,
+        inter_weight: float, intra_weight: float,
+    ) -> Tensor:  # fmt: skip
+        near = _near_means(student, teacher, activation, scale)
+        images, classes, positions = student.shape
+        rows, columns = student.new_empty(5, images, positions, dtype=torch.float32), 0
+        for some, where in _tiles(student):
+            tile_rows, tile_columns = _logit_sums_fast(
+                student[some, :, where], teacher[some, :, where],
+                (near[0][some, :, where], near[1][some, :, where], *near[2:]), activation, scale)
+            rows[:, some, where] = tile_rows
+            columns = columns + tile_columns
+        inter, by_row = _coefficients(rows, near[0][:, 0], near[1][:, 0], classes)
+        intra, by_column = _coefficients(
+            columns, near[2][:, 0], near[3][:, 0], images * positions)
+        ctx.save_for_backward(
+            student, teacher,
+            by_row * (-inter_weight / inter.numel()), by_column * (-intra_weight / classes))
+        ctx.options = activation, scale
+        return inter_weight * (1 - inter.mean()) + intra_weight * (1 - intra.mean())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        student, teacher, rows, columns = ctx.saved_tensors
+        activation, scale = ctx.options
+        gradient = _logit_gradient_fast(
+            student, teacher, rows * (grad * scale), columns * (grad * scale), activation, scale)
+        return gradient, None, None, None, None, None
+
+
+def _tiles(logits: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Slices of images and positions whose probabilities stay in a CPU's cache.
+
+    The sums over rows and those over columns each read them once.
+    """
+    images, classes, positions = logits.shape
+    if logits.is_cuda:
+        yield slice(None), slice(None)
+        return
+    size = max(1, _CACHED // classes)
+    images_each, positions_each = max(1, size // positions), min(size, positions)
+    for i in range(0, images, images_each):
+        for j in range(0, positions, positions_each):
+            yield slice(i, i + images_each), slice(j, j + positions_each)
+
+
+def _near_means(
+    student: Tensor, teacher: Tensor, activation: str, scale: float
+) -> tuple[Tensor, ...]:
+    """Guesses of the rows' [M, 1, P] and the columns' [C, 1] means, for student and teacher."""
+    rows, columns = [], []
+    for logits in (student, teacher):
+        images, classes, positions = logits.shape
+        some = logits[:: -(-images // _SAMPLE), :, :: -(-positions // _SAMPLE)]
+        columns.append(_probabilities(some, activation, scale).mean((0, 2))[:, None])
+        if activation == 'softmax':
+            mean = columns[-1].new_full((1, 1, 1), 1 / classes)
+        else:
+            some = logits[:, :: -(-classes // _SAMPLE)]
+            mean = _probabilities(some, activation, scale).mean(1, keepdim=True)
+        rows.append(mean.expand(images, 1, positions))
+    return *rows, *columns
+
+
+def logit_relations(
+    student: Tensor, teacher: Tensor, activation: str, tau: float = 1.0,
+    inter_weight: float = 1.0, intra_weight: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """Inter- and intra-class distance of class probabilities (DIST+ eq. 8 and 9), weighted.
+
+    Args:
+        student: Logits [M, C, P].
+        teacher: Logits [M, C, P]; gets no gradient.
+        activation: ``'softmax'`` over C, or ``'sigmoid'``.
+        tau: Temperature that divides the logits.
+        inter_weight: Weight of the mean distance along C.
+        intra_weight: Weight of the mean distance along M and P.
+
+    Returns:
+        Scalar, fp32.
+    """
+    return _LogitRelations.apply(
+        student, teacher.detach(), activation, 1 / tau, inter_weight, intra_weight)
+
+
+# ---------------------------------------------------------------------- features
+
+
+def _feature_sums(student: Tensor, teacher: Tensor, near_x: Tensor, near_y: Tensor) -> Tensor:
+    return _sums(student.float(), teacher.float(), near_x, near_y, (1,))
+
+
+def _feature_gradient(student: Tensor, teacher: Tensor, rows: Tensor) -> Tensor:
+    a, b, c = rows[:, :, None]
+    return (a * student.float() + b * teacher.float() + c).to(student.dtype)
+
+
+_feature_sums_fast = _Compiled(_feature_sums)
+_feature_gradient_fast = _Compiled(_feature_gradient)
+
+
+class _FeatureRelations(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, channel_weight: float, spatial_weight: float
+    ) -> Tensor:
+        images, channels, positions = student.shape
+        step = -(-channels // _SAMPLE)
+        near = [x[:, ::step].float().mean(1, keepdim=True) for x in (student, teacher)]
+        sums = _feature_sums_fast(student, teacher, *near)
+        near_x, near_y = (x[:, 0] for x in near)
+        channel, by_row = _coefficients(sums, near_x, near_y, channels)
+        # The spatial relation is one of the positions' means, [M, P].
+        maps = sums[0] / channels + near_x, sums[1] / channels + near_y
+        means = [x.mean(1, keepdim=True) for x in maps]
+        spatial, by_image = _coefficients(
+            _sums(*maps, *means, (1,)), means[0][:, 0], means[1][:, 0], positions)
+        a, b, c = by_image[:, :, None]
+        by_row = by_row * (-channel_weight / channel.numel())
+        by_row[2] -= (a * maps[0] + b * maps[1] + c) * (spatial_weight / images / channels)
+        ctx.save_for_backward(student, teacher, by_row)
+        return channel_weight * (1 - channel.mean()) + spatial_weight * (1 - spatial.mean())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        student, teacher, rows = ctx.saved_tensors
+        return _feature_gradient_fast(student, teacher, rows * grad), None, None, None
+
+
+def feature_relations(
+    student: Tensor, teacher: Tensor, channel_weight: float = 1.0, spatial_weight: float = 1.0
+) -> Tensor:
+    """Channel and spatial distance of feature maps (DIST+ eq. 15 and 16), weighted.
+
+    Args:
+        student: Features [M, C, P].
+        teacher: Features [M, C, P]; gets no gradient.
+        channel_weight: Weight of the mean distance along C.
+        spatial_weight: Weight of the mean distance along P of the maps averaged over C.
+
+    Returns:
+        Scalar, fp32.
+    """
+    return _FeatureRelations.apply(student, teacher.detach(), channel_weight, spatial_weight)

@@ -55,7 +55,7 @@ def _centre(x: Tensor, dim: Dims) -> tuple[Tensor, Tensor, Tensor]:
     return centred, norm, is_constant(norm, mean.squeeze(dim), _length(x, dim))
 
 
-def is_constant(norm: Tensor, mean: Tensor, length: int) -> Tensor:
+def is_constant(norm: Tensor, mean: Tensor, length: int | Tensor) -> Tensor:
     """Whether rows of ``length`` entries are constant up to rounding.
 
     Args:
@@ -66,7 +66,7 @@ def is_constant(norm: Tensor, mean: Tensor, length: int) -> Tensor:
     Returns:
         Booleans in the shape of ``norm``.
     """
-    rounding = _ROUNDINGS * torch.finfo(norm.dtype).eps * math.sqrt(length)
+    rounding = _ROUNDINGS * torch.finfo(norm.dtype).eps * length**0.5
     return norm <= rounding * mean.abs()
 
 

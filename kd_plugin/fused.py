@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from mmengine.logging import print_log
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -27,6 +28,8 @@ from kd_plugin.functional import is_constant
 # Tensors with fewer entries gain nothing from a compiled kernel.
 MIN_SIZE = 2**17
 _EPS = 1e-8
+# The last tile of a tensor may be small, but a kernel for it is there already.
+_WORTH_COMPILING = 2**14
 # About how many entries the guess of a mean comes from.
 _SAMPLE = 8
 # Entries of a tile that fits a core's cache, see _tiles.
@@ -39,7 +42,7 @@ def pays(student: Tensor) -> bool:
 
 
 class _Compiled:
-    """A function that is compiled at its first call, or runs as it is where that fails."""
+    """A function that runs compiled on large tensors, or as it is where that fails."""
 
     works = hasattr(torch, 'compile')
 
@@ -47,18 +50,18 @@ class _Compiled:
         self.function = function
         self.compiled: Callable[..., Any] | None = None
 
-    def __call__(self, *args: Any) -> Any:
-        if _Compiled.works:
+    def __call__(self, student: Tensor, *args: Any) -> Any:
+        if _Compiled.works and student.numel() >= _WORTH_COMPILING:
             self.compiled = self.compiled or torch.compile(self.function, dynamic=True)
             try:
-                return self.compiled(*args)
+                return self.compiled(student, *args)
             except Exception as error:
                 _Compiled.works = False
                 print_log(
                     'torch.compile does not work here, so the relations of large tensors are '
                     f'computed more slowly: {type(error).__name__}: {error}',
                     logger='current', level=logging.WARNING)  # fmt: skip
-        return self.function(*args)
+        return self.function(student, *args)
 
 
 # ---------------------------------------------------------------------- sums and coefficients
@@ -74,7 +77,7 @@ def _sums(x: Tensor, y: Tensor, near_x: Tensor, near_y: Tensor, dims: tuple) -> 
 
 
 def _coefficients(
-    sums: Tensor, near_x: Tensor, near_y: Tensor, length: int
+    sums: Tensor, near_x: Tensor, near_y: Tensor, length: int | Tensor
 ) -> tuple[Tensor, Tensor]:
     """Correlations […] from :func:`_sums` [5, …], and their gradients' a, b, c: [3, …]."""
     u, v = sums[:2] / length
@@ -132,25 +135,30 @@ class _LogitRelations(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, activation: str, scale: float,
-        inter_weight: float, intra_weight: float,
+        inter_weight: float, intra_weight: float, processes: int,
     ) -> Tensor:  # fmt: skip
-        near = _near_means(student, teacher, activation, scale)
+        near = _near_means(student, teacher, activation, scale, processes)
         images, classes, positions = student.shape
-        rows, columns = student.new_empty(5, images, positions, dtype=torch.float32), 0
+        rows = student.new_empty(5, images, positions, dtype=torch.float32)
+        columns = rows.new_zeros(5, classes)
         for some, where in _tiles(student):
             tile_rows, tile_columns = _logit_sums_fast(
                 student[some, :, where], teacher[some, :, where],
                 (near[0][some, :, where], near[1][some, :, where], *near[2:]), activation, scale)
             rows[:, some, where] = tile_rows
             columns = columns + tile_columns
+        count: int | Tensor = images * positions
+        if processes > 1:
+            columns, count = _summed(columns, count)
         inter, by_row = _coefficients(rows, near[0][:, 0], near[1][:, 0], classes)
-        intra, by_column = _coefficients(
-            columns, near[2][:, 0], near[3][:, 0], images * positions)
+        intra, by_column = _coefficients(columns, near[2][:, 0], near[3][:, 0], count)
+        # Data-parallel training averages the processes' gradients: times their number it is the
+        # gradient of one process with all rows.
+        inter_weight, intra_share = inter_weight * processes / count, intra_weight / classes
         ctx.save_for_backward(
-            student, teacher,
-            by_row * (-inter_weight / inter.numel()), by_column * (-intra_weight / classes))
+            student, teacher, -inter_weight * by_row, -intra_share * processes * by_column)
         ctx.options = activation, scale
-        return inter_weight * (1 - inter.mean()) + intra_weight * (1 - intra.mean())
+        return inter_weight * (1 - inter).sum() + intra_share * (1 - intra).sum()
 
     @staticmethod
     @once_differentiable
@@ -159,7 +167,7 @@ class _LogitRelations(torch.autograd.Function):
         activation, scale = ctx.options
         gradient = _logit_gradient_fast(
             student, teacher, rows * (grad * scale), columns * (grad * scale), activation, scale)
-        return gradient, None, None, None, None, None
+        return gradient, None, None, None, None, None, None
 
 
 def _tiles(logits: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -179,26 +187,37 @@ def _tiles(logits: Tensor) -> Iterator[tuple[slice, slice]]:
 
 
 def _near_means(
-    student: Tensor, teacher: Tensor, activation: str, scale: float
+    student: Tensor, teacher: Tensor, activation: str, scale: float, processes: int
 ) -> tuple[Tensor, ...]:
     """Guesses of the rows' [M, 1, P] and the columns' [C, 1] means, for student and teacher."""
     rows, columns = [], []
     for logits in (student, teacher):
         images, classes, positions = logits.shape
-        some = logits[:: -(-images // _SAMPLE), :, :: -(-positions // _SAMPLE)]
-        columns.append(_probabilities(some, activation, scale).mean((0, 2))[:, None])
+        some = logits[:: max(1, images // _SAMPLE), :, :: max(1, positions // _SAMPLE)]
+        column: Tensor = _probabilities(some, activation, scale).sum((0, 2))
+        count: int | Tensor = len(some) * some.shape[2]
+        if processes > 1:
+            column, count = _summed(column, count)
+        columns.append((column / count)[:, None])
         if activation == 'softmax':
-            mean = columns[-1].new_full((1, 1, 1), 1 / classes)
+            mean = column.new_full((1, 1, 1), 1 / classes)
         else:
-            some = logits[:, :: -(-classes // _SAMPLE)]
+            some = logits[:, :: max(1, classes // _SAMPLE)]
             mean = _probabilities(some, activation, scale).mean(1, keepdim=True)
         rows.append(mean.expand(images, 1, positions))
     return *rows, *columns
 
 
+def _summed(sums: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Sums and the number of their summands over all processes."""
+    both = torch.cat([sums.flatten(), sums.new_tensor([count])])
+    dist.all_reduce(both)
+    return both[:-1].view_as(sums), both[-1].clamp_min(1)
+
+
 def logit_relations(
     student: Tensor, teacher: Tensor, activation: str, tau: float = 1.0,
-    inter_weight: float = 1.0, intra_weight: float = 1.0,
+    inter_weight: float = 1.0, intra_weight: float = 1.0, processes: int = 1,
 ) -> Tensor:  # fmt: skip
     """Inter- and intra-class distance of class probabilities (DIST+ eq. 8 and 9), weighted.
 
@@ -209,12 +228,14 @@ def logit_relations(
         tau: Temperature that divides the logits.
         inter_weight: Weight of the mean distance along C.
         intra_weight: Weight of the mean distance along M and P.
+        processes: With more than one, columns run over the rows of all of them. They exchange
+            O(C) numbers, and their averaged gradients are those of one process with all rows.
 
     Returns:
         Scalar, fp32.
     """
     return _LogitRelations.apply(
-        student, teacher.detach(), activation, 1 / tau, inter_weight, intra_weight)
+        student, teacher.detach(), activation, 1 / tau, inter_weight, intra_weight, processes)
 
 
 # ---------------------------------------------------------------------- features

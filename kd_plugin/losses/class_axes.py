@@ -54,7 +54,9 @@ def row_dims(logits: Tensor) -> tuple[int, ...]:
 
 def classes_second(logits: Tensor) -> Tensor:
     """[N, C], [N, C, P] or [N, A, C, P] → [M, C, P] with M·P rows, without a copy."""
-    return logits.flatten(0, 1) if logits.ndim == 4 else logits.view(*logits.shape[:2], -1)
+    if logits.ndim == 2:
+        return logits[:, :, None]
+    return logits.flatten(0, 1) if logits.ndim == 4 else logits
 
 
 def select_rows(logits: Tensor, target: Tensor | None, ignore_index: int) -> Tensor:

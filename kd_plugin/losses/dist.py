@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 from torch import Tensor
 
@@ -29,9 +30,12 @@ class DISTLoss(LogitLoss):
         relation: ``'pearson'`` (the paper's), ``'cosine'`` or ``'kl'`` (its Sec. 6.4).
         ignore_index: Target value of rows to leave out; None keeps all.
         loss_weight: Factor of the result.
+        global_batch: In distributed training, relate the boxes or pixels of all processes, as one
+            process with the whole batch would. They exchange some sums for each class, no logits.
 
     Raises:
-        ValueError: An unknown activation or relation, or a tau that is not positive.
+        ValueError: An unknown activation or relation, a tau that is not positive, or a
+            global_batch of another relation than Pearson's.
     """
 
     def __init__(
@@ -44,8 +48,13 @@ class DISTLoss(LogitLoss):
         relation: str = 'pearson',
         ignore_index: int | None = None,
         loss_weight: float = 1.0,
+        global_batch: bool = False,
     ) -> None:
         super().__init__(tau, activation, num_classes, ignore_index, loss_weight)
+        self.global_batch = global_batch
+        if global_batch and relation != 'pearson':
+            raise ValueError(
+                f"global_batch=True goes with relation='pearson' alone, got {relation!r}")
         self.inter_weight = inter_weight
         self.intra_weight = intra_weight
         self.relation = pick('relation', relation, RELATIONS)
@@ -65,13 +74,15 @@ class DISTLoss(LogitLoss):
             ValueError: Shapes that differ or are not logits.
         """
         student, teacher = self.rows(student, teacher, target)
-        if student.numel() == 0:
+        # Where nothing is learnt (the trial at build time) the processes need not meet.
+        processes = get_world_size() if self.global_batch and student.requires_grad else 1
+        if student.numel() == 0 and processes == 1:
             return student.sum()
         factor = self.loss_weight * self.tau**2
-        if self.relation == 'pearson' and fused.pays(student):
+        if self.relation == 'pearson' and (processes > 1 or fused.pays(student)):
             return factor * fused.logit_relations(
                 classes_second(student), classes_second(teacher), self.activation, self.tau,
-                self.inter_weight, self.intra_weight)  # fmt: skip
+                self.inter_weight, self.intra_weight, processes)  # fmt: skip
         student = probabilities(student, self.activation, self.tau)
         teacher = probabilities(teacher, self.activation, self.tau)
         distance = RELATIONS[self.relation]

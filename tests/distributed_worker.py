@@ -1,0 +1,28 @@
+"""One of two processes that tests/test_distributed.py starts: python distributed_worker.py OUT RANK.
+
+mmengine's launchers select a GPU, so the group is made here.
+"""
+
+import sys
+
+import distributed_cases
+import torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+
+
+def main(out, rank):
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        'gloo', init_method=f'file://{out}/meeting', rank=rank, world_size=2)
+    found = {'losses': [distributed_cases.loss(*case, shares=[rank])
+                        for case in distributed_cases.CASES]}
+    model = MMDistributedDataParallel(distributed_cases.distiller(), find_unused_parameters=False)
+    found['steps'] = distributed_cases.train(model, images=[rank])
+    found['weights'] = model.module.state_dict()
+    torch.save(found, f'{out}/{rank}.pth')
+    dist.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""One of two processes that tests/test_distributed.py starts: python distributed_worker.py OUT RANK.
+"""One of the two processes of tests/test_distributed.py: python distributed_worker.py OUT RANK.
 
 mmengine's launchers select a GPU, so the group is made here.
 """

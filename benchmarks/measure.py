@@ -1,0 +1,66 @@
+"""Times and memory of functions, measured in turn in one process, so that a noisy machine is fair."""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+_M_MMAP_THRESHOLD = -3  # of malloc.h
+Functions = dict[str, Callable[[], object]]
+
+
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def times(functions: Functions, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call; the functions take turns, after one untimed round."""
+    found: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+    for _ in range(rounds):
+        for name, function in functions.items():
+            synchronize()
+            start = time.perf_counter()
+            function()
+            synchronize()
+            found[name].append(time.perf_counter() - start)
+    return found
+
+
+def ratio(slow: list[float], fast: list[float]) -> str:
+    """How many times longer one takes: by the medians, and by the fastest calls."""
+    medians = statistics.median(slow) / statistics.median(fast)
+    return f'{medians:.2f} (fastest calls: {min(slow) / min(fast):.2f})'
+
+
+def extra_memory(function: Callable[[], object]) -> float:
+    """Peak bytes that a call needs beyond what is there before it, on the GPU or of the process."""
+    if torch.cuda.is_available():
+        function()
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        function()
+        return torch.cuda.max_memory_allocated() - before
+    # Freed tensors go back to the system at once, so that what is resident is what is in use.
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_THRESHOLD, 2**16)
+    function()
+    libc.malloc_trim(0)
+    before = _resident('VmRSS')
+    Path('/proc/self/clear_refs').write_text('5')  # the peak starts anew (Linux)
+    function()
+    return _resident('VmHWM') - before
+
+
+def _resident(line: str) -> int:
+    status = Path('/proc/self/status').read_text()
+    return int(status.split(f'{line}:')[1].split()[0]) * 1024

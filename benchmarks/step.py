@@ -1,0 +1,92 @@
+"""A distillation step beside its floor: the plain student's step plus the teacher's needed modules.
+
+All three take turns on one synthetic batch: the plain student's training step, the tapped parts of
+the teacher alone, and the distiller's training step. Random weights; no data is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from measure import extra_memory, times
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+from kd_plugin.idle import bypass
+from kd_plugin.taps import Taps
+from kd_plugin.teacher import build_model
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
+from check_config import open_residual_branches, synthetic_batch, training_size, without_weights
+
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable]:
+    """The three functions that are timed, each of them one iteration."""
+    init_default_scope(cfg.default_scope)
+    model_cfg = without_weights(cfg.model)
+    batch = synthetic_batch(cfg, size, images)
+
+    def trainable(model_cfg: dict) -> tuple[torch.nn.Module, Callable]:
+        torch.manual_seed(0)
+        model = revert_sync_batchnorm(build_model(model_cfg, cfg.default_scope))
+        model.init_weights()
+        open_residual_branches(model)
+        model.to(DEVICE).train()
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+        return model, lambda: model.train_step(copy.deepcopy(batch), optimizer)
+
+    _, plain = trainable(model_cfg.student)
+    distiller, distilled = trainable(model_cfg)
+    data = distiller.data_preprocessor(copy.deepcopy(batch), True)
+    entries = list(distiller.entries)
+    sources = {distiller._sources[entry.name] for entry in entries} - {None}
+    with torch.no_grad(), Taps(distiller.student, arguments=sources) as taps:
+        distiller.student(**data, mode='loss')
+    rois = {source: taps.take(source)[0] for source in sources}
+
+    def teacher() -> None:
+        with torch.no_grad(), bypass(distiller._idle):
+            distiller._read(distiller.teacher, data['inputs'], distiller._wanted(entries), rois)
+
+    return dict(student=plain, teacher=teacher, distilled=distilled)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('configs', nargs='+')
+    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
+                        help='of the images; by default what the config trains at')
+    parser.add_argument('--images', type=int, default=2, help='in the batch')
+    parser.add_argument('--rounds', type=int, default=7)
+    args = parser.parse_args()
+    warnings.filterwarnings('ignore')
+    MMLogger.get_instance('step', log_level='ERROR')
+    for path in args.configs:
+        cfg = Config.fromfile(path)
+        size = tuple(args.size) if args.size else training_size(cfg)
+        functions = parts(cfg, size, args.images)
+        found = times(functions, args.rounds)
+        shares = [d / (s + t) for s, t, d in zip(*found.values(), strict=True)]
+        memory = {name: extra_memory(functions[name]) for name in ('student', 'distilled')}
+        print(f'{Path(path).stem} at {args.images} x {size[0]} x {size[1]}: step / floor '
+              f'{statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f}); '
+              + ', '.join(f'{name} {1e3 * statistics.median(v):.0f} ms'
+                          for name, v in found.items())
+              + f'; memory of a step {memory["distilled"] / memory["student"]:.2f} of the '
+              "student's", flush=True)  # fmt: skip
+
+
+if __name__ == '__main__':
+    main()

@@ -45,7 +45,7 @@ def theirs(student: dict, teacher: dict) -> dict:
         type='ConfigurableDistiller', student_recorders=recorder, teacher_recorders=recorder,
         distill_losses={name: dict(type='L2Loss', normalize=False, div_element=True)
                         for name in names},
-        connectors={name: connector for name in names}, loss_forward_mappings=mappings)
+        connectors=dict.fromkeys(names, connector), loss_forward_mappings=mappings)
     return dict(type='SingleTeacherDistill', _scope_='mmrazor', architecture=student,
                 teacher=teacher, distiller=distiller)  # fmt: skip
 
@@ -72,7 +72,7 @@ def work(which: str, pair: str, size: tuple[int, int]) -> None:
     configs = [Config.fromstring(f'_base_ = {name!r}', '.py') for name in PAIRS[pair]]
     init_default_scope('mmdet')
     if which == 'mmrazor':
-        import mmrazor.models
+        import mmrazor.models  # noqa: F401
     else:
         import kd_plugin  # noqa: F401
     torch.manual_seed(0)

@@ -1,7 +1,8 @@
 """The losses beside their formulas run eagerly, at the sizes of a RetinaNet on one 800x1344 image.
 
 Forward and backward; the DIST terms of the five pyramid levels on 720 channels, the feature
-relations on 256. Prints how many times longer the formulas take, and peak memory in student tensors.
+relations on 256. Prints how many times longer the formulas take, and the peak memory in student
+tensors.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def bandwidth(found: list[float], size: int, device: str) -> None:
-    """Against a copy: both tensors must be read twice, once for each pass, the gradient written."""
+    """Against a copy: two tensors must be read twice, once for each pass, and one written."""
     source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy = min(times({'copy': lambda: target.copy_(source)}, 20)['copy'])

@@ -1,4 +1,4 @@
-"""Times and memory of functions, measured in turn in one process, so that a noisy machine is fair."""
+"""Times and memory of functions, taken in turn in one process on a noisy machine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ratio(slow: list[float], fast: list[float]) -> str:
 
 
 def extra_memory(function: Callable[[], object]) -> float:
-    """Peak bytes that a call needs beyond what is there before it, on the GPU or of the process."""
+    """Peak bytes that a call needs beyond what is in use before it, on the GPU or in all."""
     if torch.cuda.is_available():
         function()
         torch.cuda.synchronize()

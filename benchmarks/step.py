@@ -1,4 +1,4 @@
-"""A distillation step beside its floor: the plain student's step plus the teacher's needed modules.
+"""A distillation step beside its floor: the plain student's step and the teacher's needed parts.
 
 All three take turns on one synthetic batch: the plain student's training step, the tapped parts of
 the teacher alone, and the distiller's training step. Random weights; no data is read.
@@ -79,9 +79,10 @@ def main() -> None:
         functions = parts(cfg, size, args.images)
         found = times(functions, args.rounds)
         shares = [d / (s + t) for s, t, d in zip(*found.values(), strict=True)]
+        fastest = min(found['distilled']) / (min(found['student']) + min(found['teacher']))
         memory = {name: extra_memory(functions[name]) for name in ('student', 'distilled')}
         print(f'{Path(path).stem} at {args.images} x {size[0]} x {size[1]}: step / floor '
-              f'{statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f}); '
+              f'{statistics.median(shares):.3f} (fastest calls: {fastest:.3f}); '
               + ', '.join(f'{name} {1e3 * statistics.median(v):.0f} ms'
                           for name, v in found.items())
               + f'; memory of a step {memory["distilled"] / memory["student"]:.2f} of the '

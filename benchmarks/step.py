@@ -22,7 +22,6 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
-from kd_plugin.idle import bypass
 from kd_plugin.taps import Taps
 from kd_plugin.teacher import build_model
 
@@ -57,8 +56,8 @@ def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable
     rois = {source: taps.take(source)[0] for source in sources}
 
     def teacher() -> None:
-        with torch.no_grad(), bypass(distiller._idle):
-            distiller._read(distiller.teacher, data['inputs'], distiller._wanted(entries), rois)
+        with torch.no_grad():
+            distiller._teach(**data, wanted=distiller._wanted(entries), rois=rois)
 
     return dict(student=plain, teacher=teacher, distilled=distilled)
 

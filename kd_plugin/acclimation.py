@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -100,8 +99,8 @@ class Acclimation(nn.Module):
                 f"acclimation.modules: the logits of '{self.tap}' do not depend on {useless}; "
                 'name modules that come before it, by default the last layer and its predecessor'
             )
-        if self.loss.num_classes is None and classes and self.loss.activation == 'sigmoid':
-            self.loss.num_classes = classes
+        if self.loss.classes is None and classes and self.loss.activation == 'sigmoid':
+            self.loss.classes = classes
         if self.loss.loss_weight == 0:
             # Its gradient would be zero, but weight decay would still change the teacher.
             self.parts.requires_grad_(False)
@@ -152,31 +151,3 @@ def _recorded(model: nn.Module) -> Iterator[list[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def with_lr_mult(optim_wrapper: Any, acclimation: Acclimation) -> None:
-    """Give the teacher's parameters groups of their own in an optimizer that was just built.
-
-    Raises:
-        ValueError: Several optimizers at once.
-    """
-    if acclimation.lr_mult == 1:
-        return
-    if not hasattr(optim_wrapper, 'optimizer'):
-        raise ValueError(
-            'acclimation.lr_mult works with one optimizer; this runner has several '
-            f'({type(optim_wrapper).__name__}); leave acclimation.lr_mult out'
-        )
-    optimizer = optim_wrapper.optimizer
-    taught = {id(parameter) for parameter in acclimation.parameters()}
-    for group in list(optimizer.param_groups):
-        moved = [p for p in group['params'] if id(p) in taught]
-        if not moved:
-            continue
-        rest = [p for p in group['params'] if id(p) not in taught]
-        if rest:
-            group['params'] = rest
-            optimizer.add_param_group(
-                {**group, 'params': moved, 'lr': group['lr'] * acclimation.lr_mult})
-        else:
-            group['lr'] *= acclimation.lr_mult

@@ -19,6 +19,14 @@ def _same_ground(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _unformatted_configs():
+    """Leave out what takes three quarters of a short run: laying out its config prettily."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **kwargs: (text, False))
+        yield
+
+
 @pytest.fixture(scope='session')
 def digits(tmp_path_factory):
     from pairs import SETTINGS

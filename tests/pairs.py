@@ -146,7 +146,8 @@ def batch(distiller, kind):
     return distiller.data_preprocessor(data, True)
 
 
-def runner(model: dict, work_dir, root, seg: bool, max_iters: int = 4, **options) -> Runner:
+def runner(model: dict, work_dir, root, seg: bool, max_iters: int = 4, kind: type = Runner,
+           **options) -> Runner:
     """A runner of stock loops and data sets on a small DigitScenes."""
     ensure(root, SETTINGS)
     task = 'seg' if seg else 'det'
@@ -165,4 +166,20 @@ def runner(model: dict, work_dir, root, seg: bool, max_iters: int = 4, **options
         cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = f'{root}/annotations/val.json'
     cfg.merge_from_dict(options)
     cfg.experiment_name = f'{task}-{id(cfg)}'
-    return Runner.from_cfg(cfg)
+    return kind.from_cfg(cfg)
+
+
+# Options of a runner that does not validate.
+NO_VALIDATION = dict(val_cfg=None, val_dataloader=None, val_evaluator=None)
+
+
+def epochs(count: int) -> dict:
+    """Options of a runner that goes by epochs."""
+    return dict(
+        train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=count),
+        train_dataloader=dict(sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True)),
+        param_scheduler=None,
+        default_hooks=dict(
+            logger=dict(log_metric_by_epoch=True), checkpoint=dict(by_epoch=True, interval=1)),
+        log_processor=dict(by_epoch=True),
+    )

@@ -12,8 +12,8 @@ from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from scipy.stats import pearsonr
 
-from kd_plugin.acclimation import with_lr_mult
 from kd_plugin.losses import AcclimationLoss
+from kd_plugin.optimizer import build_with_groups
 
 KINDS = ['retinanet', 'faster_rcnn', 'pspnet']
 DEFAULTS = dict(
@@ -182,10 +182,9 @@ def test_the_accuracy_before_is_that_of_the_loaded_teacher():
 
 def test_the_learning_rate_is_multiplied_for_the_teacher_alone():
     distiller = pairs.build(acclimating('retinanet', lr_mult=0.1))
-    wrapper = build_optim_wrapper(distiller, dict(
+    wrapper = build_with_groups(distiller, lambda model: build_optim_wrapper(model, dict(
         type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0, momentum=0.9),
-        paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.5)})))
-    with_lr_mult(wrapper, distiller.acclimation)
+        paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.5)}))))
     names = {id(p): n for n, p in distiller.named_parameters()}
     found = {names[id(p)]: group['lr'] for group in wrapper.optimizer.param_groups
              for p in group['params']}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,12 +19,12 @@ from kd_plugin.idle import StandIn, bypass, find_idle
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import Taps, find_module
-from kd_plugin.teacher import Renormalization, build_model, build_teacher, current_scope
+from kd_plugin.teacher import Renormalization, build_model, build_teacher, crop, current_scope
 
 from .entry import Entry, Tapped
 
-# Side of the square of zeros that both models see once, when built, to learn their taps' shapes.
-_PROBE_SIZE = 128
+# Size of the zeros that both models see once, when built, to learn their taps' shapes.
+_PROBE_SIZE = 128, 128
 # Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
 RoISource = str | None
 
@@ -38,6 +39,7 @@ class _Frozen:
     def __init__(self, teacher: nn.Module, renormalize: Renormalization) -> None:
         self.teacher = teacher
         self.renormalize = renormalize
+        self.idle: list[StandIn] = []
 
     def __deepcopy__(self, memo: dict) -> _Frozen:
         return self
@@ -94,7 +96,6 @@ class BaseDistiller(BaseModel):
                 entry.name: self._label_source(entry)
                 for entry in self.entries if entry.needs_target or self.acclimates(entry)
             }  # fmt: skip
-            self._idle: list[StandIn] = []
             self._probe()
         self._register_state_dict_hook(_keep_student_keys)
 
@@ -213,18 +214,20 @@ class BaseDistiller(BaseModel):
         rois = {source: taps.take(source)[0] for source in sources}
         wanted = self._wanted(entries)
         acclimates = any(map(self.acclimates, entries))
-        with torch.set_grad_enabled(acclimates and torch.is_grad_enabled()), bypass(self._idle):
-            images = self._frozen.renormalize(inputs, data_samples)
-            taught = self._read(self.teacher, images, wanted, rois)
+        with torch.set_grad_enabled(acclimates and torch.is_grad_enabled()):
+            taught = self._teach(inputs, data_samples, wanted, rois)
         compared = {}
         for entry in entries:
             student = self._once(entry, taps.take(entry.student))
+            if torch.is_grad_enabled():
+                _check_trainable(entry, student)
+            teacher = taught[self._sources[entry.name], entry.teacher]
+            student = entry.align(student, teacher)
             targets = None
             if entry.name in labels:
                 path = labels[entry.name]
                 said = taps.take(path) if path else []
                 targets = self._targets(entry, said, data_samples, student)
-            teacher = taught[self._sources[entry.name], entry.teacher]
             compared[entry.name] = entry.common(Tapped(student, teacher, targets))
         return losses, compared
 
@@ -243,6 +246,22 @@ class BaseDistiller(BaseModel):
         for entry in entries:
             wanted.setdefault(self._sources[entry.name], set()).add(entry.teacher)
         return wanted
+
+    def _teach(
+        self,
+        inputs: Tensor,
+        data_samples: list | None,
+        wanted: dict[RoISource, set[str]],
+        rois: dict[str, Tensor],
+    ) -> dict[tuple[RoISource, str], list[Tensor]]:
+        """What the teacher's taps give for a batch that was preprocessed for the student."""
+        images = self._frozen.renormalize(inputs, data_samples)
+        with bypass(self._frozen.idle):
+            taught = self._read(self.teacher, images, wanted, rois)
+        for (source, path), maps in taught.items():
+            if source is None:
+                taught[source, path] = crop(maps, images.shape[-2:], inputs.shape[-2:])
+        return taught
 
     def _read(
         self,
@@ -337,39 +356,31 @@ class BaseDistiller(BaseModel):
         sources = {source for source in self._sources.values() if source}
         rois = {source: torch.tensor([[0.0, 8, 8, 72, 72], [0, 16, 24, 96, 120]])
                 for source in sources}  # fmt: skip
-        images = torch.zeros(2, 3, _PROBE_SIZE, _PROBE_SIZE)
-        with torch.no_grad(), _evaluating(self.student):
+        images = torch.zeros(2, 3, *self._probe_size())
+        with torch.enable_grad(), _evaluating(self.student):
             learnt = self._read(self.student, images, wanted, rois)
 
-        def run_teacher() -> list[Tensor]:
-            outputs = self._read(self.teacher, images, self._wanted(self.entries), rois)
-            return [tensor for tensors in outputs.values() for tensor in tensors]
+        def teach() -> dict[tuple[RoISource, str], list[Tensor]]:
+            return self._teach(images, None, self._wanted(self.entries), rois)
 
-        self._idle = find_idle(self.teacher, run_teacher)
-        with torch.no_grad(), bypass(self._idle):
-            taught = self._read(self.teacher, images, self._wanted(self.entries), rois)
+        self._frozen.idle = find_idle(
+            self.teacher, lambda: [tensor for tensors in teach().values() for tensor in tensors])
+        with torch.no_grad():
+            taught = teach()
         for entry in self.entries:
             source = self._sources[entry.name]
+            _check_trainable(entry, learnt[source, entry.student])
             classes = {
                 'student': class_count(self.student, entry.student),
                 'teacher': class_count(self.teacher, entry.teacher),
             }
             student, teacher = learnt[source, entry.student], taught[source, entry.teacher]
             class_map = self._class_map(entry, classes, student, teacher)
-            entry.fit(student, teacher, classes, class_map)
+            with torch.no_grad():
+                entry.fit(student, teacher, classes, class_map)
             if self.acclimation is not None and self.acclimation.entry == entry.name:
-                self._fit_acclimation(entry, images, rois)
-
-    def _fit_acclimation(
-        self, entry: Entry, images: Tensor, rois: dict[str, Tensor]
-    ) -> None:
-        key = self._sources[entry.name], entry.teacher
-
-        def run() -> list[Tensor]:
-            with bypass(self._idle):
-                return self._read(self.teacher, images, self._wanted(self.entries), rois)[key]
-
-        self.acclimation.fit(self.teacher, run, entry.classes)
+                logits = partial(lambda key: teach()[key], (source, entry.teacher))
+                self.acclimation.fit(self.teacher, logits, entry.classes)
 
     def _class_map(
         self, entry: Entry, classes: dict[str, int | None],
@@ -396,14 +407,28 @@ class BaseDistiller(BaseModel):
         print_log(f"distill entry '{entry.name}': {class_map}", logger='current')
         return class_map
 
+    def _probe_size(self) -> tuple[int, int]:
+        """Height and width of the images to probe with."""
+        backbones = [getattr(model, 'backbone', None) for model in (self.student, self.teacher)]
+        size = getattr(self.data_preprocessor, 'size', None)
+        if size and any(hasattr(backbone, 'img_size') for backbone in backbones):
+            return tuple(size)  # some transformers take no other images than those of training
+        return _PROBE_SIZE
+
     # ------------------------------------------------------------------ checkpoints
 
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any
     ) -> None:
-        """Take a plain student's keys; entries keep their own weights."""
+        """Take a plain student's keys; entries keep their own weights.
+
+        Keys by this module's own paths serve as well: some hooks put back what they found by
+        ``named_modules``.
+        """
+        student = f'{prefix}student.'
         for key in [key for key in state_dict if key.startswith(prefix)]:
-            state_dict[f'{prefix}student.{key[len(prefix):]}'] = state_dict.pop(key)
+            if not key.startswith(student):
+                state_dict[student + key.removeprefix(prefix)] = state_dict.pop(key)
         for key, value in self.distillation_state().items():
             state_dict[prefix + key] = value
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
@@ -459,6 +484,21 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def _check_trainable(entry: Entry, student: list[Tensor]) -> None:
+    """Refuse a student's tap that no gradient leaves.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if not any(level.requires_grad for level in student):
+        raise ValueError(
+            f"distill entry '{entry.name}': no gradient reaches the student from "
+            f"'{entry.student}', so nothing would be learnt there: its layers and all before them "
+            'are frozen (frozen_stages), or they are recomputed in the backward pass (with_cp, '
+            'activation_checkpointing); tap a later module, or the checkpointed module itself'
+        )
 
 
 def _part(path: str) -> str:

@@ -88,8 +88,16 @@ class DetectorDistiller(BaseDistiller):
         parts = entry.student.split('.')
         for end in range(len(parts) - 1, 0, -1):
             path = '.'.join(parts[:end])
-            if isinstance(getattr(find_module(self.student, path), 'loss_cls', None), nn.Module):
-                return f'{path}.loss_cls'
+            loss = getattr(find_module(self.student, path), 'loss_cls', None)
+            if not isinstance(loss, nn.Module):
+                continue
+            if entry.aligner is not None:
+                raise ValueError(
+                    f"distill entry '{entry.name}': ignore_index and acclimation need the targets "
+                    f"of the student's own rows, which aligner='{entry.aligner}' would change; "
+                    'leave the aligner out, or ignore_index and acclimation'
+                )
+            return f'{path}.loss_cls'
         raise ValueError(
             f"distill entry '{entry.name}': there are no class targets for student "
             f"'{entry.student}': no module around it has a loss_cls; leave out ignore_index and "

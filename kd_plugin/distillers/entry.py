@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from bisect import bisect_right
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ _OPTIONS = (*_REQUIRED, 'aligner', 'schedule')
 
 
 class Tapped(NamedTuple):
-    """What an entry's taps gave in one iteration, one tensor a level."""
+    """What an entry's taps gave in one iteration, the student's aligned, one tensor a level."""
 
     student: list[Tensor]
     teacher: list[Tensor]
@@ -142,11 +144,16 @@ class Entry(nn.Module):
         )
         if len(student) != len(teacher):
             raise ValueError(
-                f'{found}: {len(student)} and {len(teacher)} levels; tap modules with as many'
+                f'{found}: {len(student)} and {len(teacher)} levels; tap modules with as many, or '
+                'give each pair of levels an entry of its own with the modules that they come '
+                "from (an FPN's are 'neck.fpn_convs.0' and so on)"
             )
         self.levels = len(teacher)
-        if class_map is not None:
-            student, teacher, _ = self._take_common(class_map, Tapped(student, teacher, None))
+        if class_map is not None and self.aligner == 'conv1x1':
+            raise ValueError(
+                f"{found}: a convolution would mix the classes that are mapped by name; write "
+                "aligner='resize' where sizes differ, or no aligner"
+            )
         try:
             self.aligners = build_aligners(self.aligner, student, teacher)
         except ValueError as error:
@@ -154,7 +161,17 @@ class Entry(nn.Module):
         if getattr(self.loss, 'loss_weight', 1) == 0:
             # Its gradient would be zero, and a zero gradient still counts in a clipped norm.
             self.aligners.requires_grad_(False)
+        resized = [f'{list(s.shape[-2:])} to {list(t.shape[-2:])}'
+                   for s, t in zip(student, teacher, strict=True)
+                   if self.aligners and s.shape[-2:] != t.shape[-2:]]  # fmt: skip
+        if resized:
+            print_log(
+                f"Distill entry '{self.name}': the student's maps are resized to the teacher's "
+                f'({", ".join(resized)} in a first try on zeros).',
+                logger='current', level=logging.WARNING)  # fmt: skip
         aligned = self.align(student, teacher)
+        if class_map is not None:
+            aligned, teacher, _ = self._take_common(class_map, Tapped(aligned, teacher, None))
         if any(s.shape != t.shape for s, t in zip(aligned, teacher, strict=True)):
             raise ValueError(f'{found}. {self._advice(student, teacher, classes)}')
         if self.needs_target:
@@ -168,8 +185,8 @@ class Entry(nn.Module):
     def _take_common(self, class_map: ClassMap, tapped: Tapped) -> Tapped:
         """Compare the common classes from now on, and speak of them in the loss's options."""
         self.class_map = class_map
-        if getattr(self.loss, 'num_classes', None) is not None:
-            self.loss.num_classes += len(class_map.common) - len(class_map.names['student'])
+        if self.loss.classes is not None:
+            self.loss.classes += len(class_map.common) - len(class_map.names['student'])
         if self.loss.ignore_index is not None:
             self.loss.ignore_index = int(class_map.relabel(torch.tensor(self.loss.ignore_index)))
         self.classes = len(class_map.common)
@@ -202,7 +219,16 @@ class Entry(nn.Module):
         return "The channels differ: write aligner='conv1x1'"
 
     def align(self, student: list[Tensor], teacher: list[Tensor]) -> list[Tensor]:
-        """The student's tensors in the teacher's shapes."""
+        """The student's tensors in the teacher's shapes.
+
+        Raises:
+            ValueError: Another number of levels than the entry was fitted to.
+        """
+        if len(student) != len(teacher):
+            raise ValueError(
+                f"distill entry '{self.name}': {len(student)} student levels, "
+                f'{len(teacher)} teacher levels in this iteration'
+            )
         if not self.aligners:
             return student
         return [
@@ -215,16 +241,12 @@ class Entry(nn.Module):
     ) -> Tensor:
         """The weighted loss, summed over levels (protocol: the terms of all levels are summed).
 
-        Raises:
-            ValueError: Another number of levels than the entry was fitted to.
+        Args:
+            student: As :meth:`align` returns them, one tensor a level.
+            teacher: Of the same shapes.
+            targets: Of the rows of the logits, for a loss that wants them.
         """
-        if len(student) != len(teacher):
-            raise ValueError(
-                f"distill entry '{self.name}': {len(student)} student levels, "
-                f'{len(teacher)} teacher levels in this iteration'
-            )
-        aligned = self.align(student, teacher)
-        levels = [aligned, teacher] if targets is None else [aligned, teacher, targets]
+        levels = [student, teacher] if targets is None else [student, teacher, targets]
         return self.factor * sum(map(self.loss, *levels))
 
     def nothing(self, like: Tensor) -> Tensor:

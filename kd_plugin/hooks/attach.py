@@ -5,43 +5,105 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
-from mmengine.runner import Runner
+from mmengine._strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
+from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
+from mmengine.runner import FlexibleRunner, Runner
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from kd_plugin.acclimation import with_lr_mult
 from kd_plugin.distillers import BaseDistiller
+from kd_plugin.optimizer import build_with_groups
 
 from .distillation_hook import DistillationHook, unwrapped
 from .teacher_accuracy_hook import TeacherAccuracyHook
 
 
 def attach_to_runners() -> None:
-    """Let a runner add the hooks of a distiller, and the learning rate of an acclimated teacher.
+    """Let a runner add the hooks and the parameter groups of a distiller.
 
     A model has no way to its runner in mmengine, and a ``custom_hooks`` line in a user's config
     would replace the hooks of the base config. Runners of other models are left as they are.
     """
     if hasattr(Runner.register_hooks, '__wrapped__'):
         return
-    register_hooks, build_optim_wrapper = Runner.register_hooks, Runner.build_optim_wrapper
+    register_hooks, build = Runner.register_hooks, Runner.build_optim_wrapper
 
     @wraps(register_hooks)
     def with_hooks(self: Runner, *args: Any, **kwargs: Any) -> None:
         register_hooks(self, *args, **kwargs)
-        model = unwrapped(self.model)
-        if not isinstance(model, BaseDistiller):
-            return
-        wanted = [DistillationHook] + [TeacherAccuracyHook] * (model.acclimation is not None)
-        for kind in wanted:
-            if not any(isinstance(hook, kind) for hook in self.hooks):
-                self.register_hook(kind())
+        _add_hooks(self, self.cfg.get('compile'))
 
-    @wraps(build_optim_wrapper)
-    def with_groups(self: Runner, *args: Any, **kwargs: Any) -> Any:
-        built = build_optim_wrapper(self, *args, **kwargs)
-        model = unwrapped(self.model)
-        if isinstance(model, BaseDistiller) and model.acclimation is not None:
-            with_lr_mult(built, model.acclimation)
-        return built
+    @wraps(build)
+    def with_groups(self: Runner, optim_wrapper: Any) -> Any:
+        wrapped = self.model
+        model = unwrapped(wrapped)
+        if not isinstance(model, BaseDistiller):
+            return build(self, optim_wrapper)
+
+        def build_for(student: Any) -> Any:
+            # The method builds for whatever model the runner has.
+            self.model = student
+            try:
+                return build(self, optim_wrapper)
+            finally:
+                self.model = wrapped
+
+        return build_with_groups(model, build_for)
 
     Runner.register_hooks = with_hooks
     Runner.build_optim_wrapper = with_groups
+    _attach_to_flexible_runner()
+
+
+def _attach_to_flexible_runner() -> None:
+    """The same for the runner that leaves model and optimizer to a strategy."""
+    load_or_resume, build = FlexibleRunner.load_or_resume, BaseStrategy.build_optim_wrapper
+
+    @wraps(load_or_resume)
+    def with_hooks(self: FlexibleRunner) -> None:
+        # This runner registers its hooks before it has a model; here is the first use of both.
+        _add_hooks(self, self._compile)
+        load_or_resume(self)
+
+    @wraps(build)
+    def with_groups(self: BaseStrategy, optim_wrapper: Any, model: Any = None) -> Any:
+        distiller = unwrapped(model)
+        if not isinstance(distiller, BaseDistiller):
+            return build(self, optim_wrapper, model)
+        if not (isinstance(self, SingleDeviceStrategy) or type(self) is DDPStrategy):
+            raise ValueError(
+                f'a distiller cannot be trained with {type(self).__name__}, which splits the '
+                "model or keeps it in a form of its own; write strategy=dict(type='DDPStrategy') "
+                'or leave it out'
+            )
+        return build_with_groups(distiller, lambda student: build(self, optim_wrapper, student))
+
+    FlexibleRunner.load_or_resume = with_hooks
+    BaseStrategy.build_optim_wrapper = with_groups
+
+
+def _add_hooks(runner: Runner | FlexibleRunner, compiles: Any) -> None:
+    """Register the hooks that a distiller needs, those that are not there yet.
+
+    Raises:
+        ValueError: A model wrapper or an option under which a distiller does not work.
+    """
+    model = unwrapped(runner.model)
+    if not isinstance(model, BaseDistiller):
+        return
+    if is_model_wrapper(runner.model) and (
+            not isinstance(runner.model, (DataParallel, DistributedDataParallel))
+            or isinstance(runner.model, MMSeparateDistributedDataParallel)):
+        raise ValueError(
+            f'a distiller cannot be wrapped in {type(runner.model).__name__}, which splits the '
+            "model up; write model_wrapper_cfg=dict(type='MMDistributedDataParallel') or leave "
+            'it out'
+        )
+    if compiles:
+        raise ValueError(
+            f'compile={compiles!r} does not go with a distiller: taps are hooks that each '
+            'iteration sets anew, and compiled code would keep those of the first; leave it out'
+        )
+    wanted = [DistillationHook] + [TeacherAccuracyHook] * (model.acclimation is not None)
+    for kind in wanted:
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())

@@ -10,9 +10,10 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OneCycleParamScheduler
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import get_state_dict, save_checkpoint, weights_to_cpu
+from mmengine.runner.checkpoint import save_checkpoint, weights_to_cpu
 
 from kd_plugin.rng import get_random_state, set_random_state
 
@@ -28,7 +29,9 @@ class DistillationHook(Hook):
       a key of their own beside the student's plain ``state_dict``. Resuming puts them back.
     - The schedules of distillation weights follow the iteration.
     - Training writes ``student_last.pth`` at its end and ``student_best.pth`` at each new best:
-      weights and class names only, in plain types, which any ``torch.load`` opens.
+      weights and class names only, in plain types, which any ``torch.load`` opens. Where
+      ``save_best`` names several metrics, the files are ``student_best_<metric>.pth``. With an
+      EMA they hold its averages, as the checkpoints do.
 
     Registered by itself for every runner of a distiller.
 
@@ -40,8 +43,9 @@ class DistillationHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self._best: str | None = None
+        self._best: dict[str, str] = {}
         self._saved: dict[str, Any] = {}
+        self._own: dict[str, Any] = {}
         self._random_state: dict[str, Any] | None = None
         self._validating = False
 
@@ -54,7 +58,7 @@ class DistillationHook(Hook):
             random=get_random_state(),
             validated=self._validating,
         )
-        self._saved = checkpoint
+        self._saved = dict(iter=checkpoint['meta']['iter'], state_dict=checkpoint['state_dict'])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put it back; a checkpoint without it (a plain student) changes nothing."""
@@ -63,6 +67,11 @@ class DistillationHook(Hook):
             return
         unwrapped(runner.model).load_distillation_state(state['weights'])
         self._random_state = state
+
+    def before_train(self, runner: Runner) -> None:
+        """Take note of the best checkpoints that a resumed run has already."""
+        self._best = _best_checkpoints(runner)
+        _check_schedulers(runner)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Continue the random numbers where the checkpoint left them."""
@@ -99,24 +108,36 @@ class DistillationHook(Hook):
     def before_val(self, runner: Runner) -> None:
         """Checkpoints from here on know that validation has begun."""
         self._validating = True
+        self._own = unwrapped(runner.model).distillation_state()
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Keep aligners and teacher as they are trained.
+
+        An EMA has put its averages in place by now. They are meant for the student alone: those
+        of the other modules belong to no checkpoint.
+        """
+        unwrapped(runner.model).load_distillation_state(self._own)
 
     def after_val(self, runner: Runner) -> None:
         """Checkpoints from here on belong to training again."""
         self._validating = False
+        self._own = {}
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Write the student of a new best checkpoint."""
-        best = runner.message_hub.runtime_info.get('best_ckpt')
-        if best != self._best and self._saved:
-            self._best = best
-            self._write(runner, 'student_best.pth', self._saved['state_dict'])
+        """Write the student of each new best checkpoint."""
+        best = _best_checkpoints(runner)
+        for name, path in best.items():
+            if path != self._best.get(name) and self._saved:
+                self._write(runner, f'student_{name}.pth', self._saved['state_dict'])
+        self._best = best
 
     def after_train(self, runner: Runner) -> None:
-        """Write the student that training ended with."""
-        saved = self._saved.get('state_dict')
-        if saved is None or self._saved['meta']['iter'] != runner.iter:
-            saved = weights_to_cpu(get_state_dict(unwrapped(runner.model)))
-        self._write(runner, 'student_last.pth', saved)
+        """Write the student that training ended with, as a checkpoint of now would hold it."""
+        if self._saved.get('iter') != runner.iter:
+            state = weights_to_cpu(unwrapped(runner.model).state_dict())
+            checkpoint = dict(meta=dict(iter=runner.iter), state_dict=state, message_hub={})
+            runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        self._write(runner, 'student_last.pth', self._saved['state_dict'])
         self._saved = {}
 
     @master_only
@@ -146,6 +167,34 @@ class _RestoreAfter:
 def unwrapped(model: Any) -> Any:
     """The model inside a DDP wrapper, or the model itself."""
     return model.module if is_model_wrapper(model) else model
+
+
+def _best_checkpoints(runner: Runner) -> dict[str, str]:
+    """Paths of the best checkpoints by ``best`` or, if several, ``best_<metric>``."""
+    return {
+        key.replace('best_ckpt', 'best').replace('/', '_'): path
+        for key, path in runner.message_hub.runtime_info.items() if key.startswith('best_ckpt')
+    }  # fmt: skip
+
+
+def _check_schedulers(runner: Runner) -> None:
+    """Refuse what would raise the teacher's learning rate to the student's.
+
+    Raises:
+        ValueError: A one-cycle schedule with one maximum for all parameter groups.
+    """
+    acclimation = unwrapped(runner.model).acclimation
+    if acclimation is None or acclimation.lr_mult == 1:
+        return
+    groups = len(runner.optim_wrapper.param_groups)
+    for scheduler in runner.param_schedulers or ():
+        if isinstance(scheduler, OneCycleParamScheduler) and not isinstance(
+                scheduler.eta_max, (list, tuple)):
+            raise ValueError(
+                f'{type(scheduler).__name__} with one eta_max takes all {groups} parameter groups '
+                f'to the same rate, the acclimated teacher (lr_mult={acclimation.lr_mult}) too; '
+                f'write eta_max as a list of {groups}: the last is of the teacher'
+            )
 
 
 def _validation_was_due(runner: Runner) -> bool:

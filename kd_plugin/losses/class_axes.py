@@ -133,7 +133,8 @@ class LogitLoss(nn.Module):
             raise ValueError(f'tau must be positive, got {tau}')
         self.tau = tau
         self.activation = pick('activation', activation, ACTIVATIONS)
-        self.num_classes = num_classes
+        # Not 'num_classes': mmdet's NumClassCheckHook takes any module that has it for a head.
+        self.classes = num_classes
         self.ignore_index = ignore_index
         self.loss_weight = loss_weight
 
@@ -151,7 +152,7 @@ class LogitLoss(nn.Module):
                 f'student logits {tuple(student.shape)} and teacher logits '
                 f'{tuple(teacher.shape)} differ in shape'
             )
-        pair = [split_classes(x, self.num_classes) for x in (student, teacher)]
+        pair = [split_classes(x, self.classes) for x in (student, teacher)]
         if self.ignore_index is not None:
             pair = [select_rows(x, target, self.ignore_index) for x in pair]
         return pair[0], pair[1]

@@ -1,7 +1,5 @@
 """The files of a run: the best student, and resuming epoch by epoch."""
 
-import copy
-
 import pairs
 import torch
 
@@ -18,19 +16,12 @@ def test_the_best_student_is_that_of_the_best_checkpoint(tmp_path, digits):
 
 
 def test_an_epoch_based_run_resumes_bit_equal(tmp_path, digits):
-    epochs = dict(
-        train_cfg=dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2),
-        train_dataloader=dict(sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True)),
-        param_scheduler=None,
-        default_hooks=dict(checkpoint=dict(by_epoch=True, interval=1)),
-        log_processor=dict(by_epoch=True))
     cfg = pairs.pair('retinanet')
-    whole = pairs.runner(cfg, tmp_path / 'whole', digits, seg=False,
-                         **copy.deepcopy(epochs))
+    whole = pairs.runner(cfg, tmp_path / 'whole', digits, seg=False, **pairs.epochs(2))
     whole.train()
     resumed = pairs.runner(cfg, tmp_path / 'resumed', digits, seg=False, resume=True,
                            load_from=str(tmp_path / 'whole/epoch_1.pth'),
-                           **copy.deepcopy(epochs))
+                           **pairs.epochs(2))
     resumed.train()
     assert resumed.epoch == 2
     for part in ('state_dict', 'distillation_state'):

@@ -3,20 +3,29 @@
 # make test      the tests
 # make lint      ruff, mypy, codespell
 # make setup     only what all of them do first: everything they need, in .venv
+# make X-onedl   any of these with the onedl forks of the OpenMMLab packages, in .venv-onedl
 
 PYTHON ?= python3.11
 # Extra options for every pip call, for example PIP_OPTIONS='--index-url …' for another torch build.
 PIP_OPTIONS ?=
 TORCH ?= torch==2.13.0
+# Only these tests, for example TESTS=tests/losses.
+TESTS ?=
+# Which OpenMMLab packages: requirements/$(STACK).txt. Each stack has an environment of its own.
+STACK ?= official
 
-VENV := .venv
+VENV := .venv$(if $(filter-out official,$(STACK)),-$(STACK))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_OPTIONS)
 DONE := $(VENV)/.done
 FAIL = { echo "make: $(1)" >&2; exit 1; }
 
-.PHONY: setup demo demo-det test lint clean
+TARGETS := setup demo demo-det test lint
+.PHONY: $(TARGETS) $(TARGETS:=-onedl) clean
 setup: $(DONE)-project
+
+$(TARGETS:=-onedl): %-onedl:
+	@$(MAKE) --no-print-directory STACK=onedl $*
 
 $(DONE)-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
@@ -32,16 +41,12 @@ $(DONE)-torch: $(DONE)-venv
 	  $(call FAIL,torch or a requirement was not found; pass another index with PIP_OPTIONS)
 	@touch $@
 
-# mmcv is published as source only. Its setup imports torch and pkg_resources, so they come first.
-$(DONE)-mmcv: $(DONE)-torch
-	@echo 'Building mmcv 2.1.0 (about 4 minutes on 2 cores, once)'
-	@MAX_JOBS=$${MAX_JOBS:-$$(nproc)} CFLAGS=-g0 $(PIP) --no-build-isolation --no-deps mmcv==2.1.0 || \
-	  $(call FAIL,mmcv did not build; it needs gcc$(comma) g++ and the Python headers)
-	@touch $@
-
-$(DONE)-openmmlab: $(DONE)-mmcv requirements/openmmlab.txt
-	@echo 'Installing mmengine, mmdet and mmseg'
-	@$(PIP) --no-deps -r requirements/openmmlab.txt
+# The build of mmcv imports torch and pkg_resources, so they come first.
+$(DONE)-openmmlab: $(DONE)-torch requirements/$(STACK).txt
+	@echo 'Installing the $(STACK) OpenMMLab packages (builds mmcv: 4 to 7 minutes on 2 cores, once)'
+	@MAX_JOBS=$${MAX_JOBS:-$$(nproc)} CFLAGS=-g0 \
+	  $(PIP) --no-build-isolation --no-deps -r requirements/$(STACK).txt || \
+	  $(call FAIL,a package was not found or mmcv did not build; it needs gcc$(comma) g++ and the Python headers)
 	@touch $@
 
 $(DONE)-project: $(DONE)-openmmlab requirements/dev.txt pyproject.toml
@@ -52,7 +57,7 @@ $(DONE)-project: $(DONE)-openmmlab requirements/dev.txt pyproject.toml
 comma := ,
 
 test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check kd_plugin tools tests
@@ -66,4 +71,4 @@ demo-det: setup
 	$(BIN)/python -W ignore tools/demo.py det
 
 clean:
-	rm -rf $(VENV) work_dirs data
+	rm -rf .venv .venv-* work_dirs data

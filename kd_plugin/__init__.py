@@ -1,23 +1,22 @@
 """Knowledge distillation for MMDetection and MMSegmentation: DIST and DIST+.
 
-Importing this package registers everything by name in mmengine's root registry and lets mmengine
-resume its own checkpoints under torch >= 2.6.
+Importing this package registers everything by name in mmengine's root registry, lets mmengine
+resume its own checkpoints under torch >= 2.6, and makes ``'mmseg::…'`` name a config under every
+distribution of mmseg.
 
     images ─► student.loss(…) ──taps──► student logits, features ─► aligner ─┐
        │            └─ RoIs (two-stage) ─┐                                   ├─► loss ─► loss
        └─► teacher, only what is tapped ◄┘──taps──► its logits, features ────┘   + task losses
 """
 
-from mmengine.config.utils import MODULE2PACKAGE
-
 from . import losses
+from .config_names import allow_config_names
 from .distillers import DetectorDistiller, SegmentorDistiller
 from .hooks import DistillationHook, allow_mmengine_checkpoints, attach_to_runners
 from .version import __version__
 
+allow_config_names()
 allow_mmengine_checkpoints()
 attach_to_runners()
-# So that 'kd_plugin::det/….py' names a config, once the package is imported.
-MODULE2PACKAGE.setdefault('kd_plugin', 'kd_plugin')
 
 __all__ = ['DetectorDistiller', 'DistillationHook', 'SegmentorDistiller', '__version__', 'losses']

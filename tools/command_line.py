@@ -6,6 +6,8 @@ import os.path as osp
 
 from mmengine.config import Config, DictAction
 
+import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
+
 
 def common_parser(description: str) -> argparse.ArgumentParser:
     """A parser of the config, the work folder, overrides and the launcher."""

@@ -20,16 +20,18 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
+import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
+
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS, RESULTS, WORK = ROOT / 'configs', ROOT / 'docs/results', ROOT / 'work_dirs'
-PACKAGES = 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation'
+PACKAGES = 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'  # by import name
 # The parts of a config that decide what is trained and what the test says.
 DECISIVE = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
             'custom_hooks', 'auto_scale_lr', 'randomness', 'test_dataloader', 'test_evaluator',
@@ -44,6 +46,12 @@ def config_name(config: Path) -> str:
     config = config.resolve()
     parent = CONFIGS if config.is_relative_to(CONFIGS) else config.parent
     return config.relative_to(parent).with_suffix('').as_posix()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result, by the names of the distributions that are installed."""
+    installed = packages_distributions()
+    return {name: version(name) for package in PACKAGES for name in installed.get(package, [])}
 
 
 @dataclass
@@ -152,7 +160,7 @@ class Run:
             'train_cpu_seconds': round(sum(part['cpu_seconds'] for part in spent), 1),
             'threads': threads,
             'peak_memory_mb': max(part['memory_mb'] for part in spent),
-            'versions': {package: version(package) for package in PACKAGES},
+            'versions': versions(),
         }  # fmt: skip
         self.result.parent.mkdir(parents=True, exist_ok=True)
         partial = self.result.with_suffix('.tmp')

@@ -1,8 +1,8 @@
 # DIST: the relations of the class probabilities, DeepLabV3-R101 -> DeepLabV3-R18.
 _base_ = [
+    '../_base_/kd_plugin.py',
     'mmseg::deeplabv3/deeplabv3_r18-d8_4xb2-80k_cityscapes-512x1024.py',
     '../_base_/distill_segmentor.py', '../_base_/cityscapes_40k.py']
-custom_imports = dict(imports=['kd_plugin'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
     type='SegmentorDistiller',

@@ -87,11 +87,11 @@ class DistillationHook(Hook):
                 torch.empty((), dtype=torch.int64).random_()
 
         if isinstance(runner.train_loop, IterBasedTrainLoop):
-            # mmengine replays the data up to here first; its draws must not count.
+            # The data are replayed up to here first; their draws must not count.
             loop = runner.train_loop
-            loop.dataloader_iterator = _RestoreAfter(
-                loop.dataloader_iterator, runner.iter, restore
-            )
+            # Newer loops can be told not to replay.
+            steps = 0 if getattr(loop, 'fast_forward_on_resume', False) else runner.iter
+            loop.dataloader_iterator = _RestoreAfter(loop.dataloader_iterator, steps, restore)
         else:
             restore()
 
@@ -162,6 +162,14 @@ class _RestoreAfter:
             self._restore()
         self._steps -= 1
         return next(self._iterator)
+
+    def skip_iter(self, steps: int) -> None:
+        """Replay ``steps`` items, where newer loops leave them out.
+
+        Data-loader workers draw random numbers for each item, and their state is reached only so.
+        """
+        for _ in range(steps):
+            next(self)
 
 
 def unwrapped(model: Any) -> Any:

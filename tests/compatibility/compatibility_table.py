@@ -16,7 +16,8 @@ HEAD = """# Compatibility
 
 Which models the test suite distils, and through which taps: each is a small variant of the
 architecture that trains some iterations from a wider teacher. Written by the tests
-(`pytest tests/compatibility --write-compatibility`), no row by hand.
+(`pytest tests/compatibility --write-compatibility`, once with each distribution of the OpenMMLab
+packages), no row by hand.
 """
 
 

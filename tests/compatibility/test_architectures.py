@@ -4,6 +4,7 @@ With ``--write-compatibility`` what was distilled is kept for the table in docs/
 """
 
 import architectures
+import compatibility_table
 import pairs
 import pytest
 import torch
@@ -71,3 +72,7 @@ def test_one_batch_is_deterministic():
         torch.manual_seed(1)
         values.append(train(distiller, False)['loss_features'])
     assert torch.equal(*values)
+
+
+def test_the_page_shows_the_results():
+    assert compatibility_table.PAGE.read_text() == compatibility_table.page()

@@ -1,5 +1,7 @@
 """Every config parses, and its taps and models fit together."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pairs
@@ -47,6 +49,16 @@ def test_parses_with_data_and_schedule(path):
     cfg = parse(path)
     assert {'model', 'train_dataloader', 'optim_wrapper', 'train_cfg'} <= set(cfg)
     assert cfg.custom_imports.imports[0] == 'kd_plugin'
+
+
+def test_names_of_bases_are_found_before_custom_imports(tmp_path):
+    """As a stock tool reads a config: mmseg's bases come first, then kd_plugin is imported."""
+    paths = [str(ROOT / pair.format('dist-plus')) for pair in PAIRS if pair.startswith('seg')]
+    code = ('import sys; from mmengine.config import Config;'
+            'print(*[Config.fromfile(path).model.type for path in sys.argv[1:]])')  # fmt: skip
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *paths], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ['SegmentorDistiller'] * len(paths), done.stderr
 
 
 @pytest.mark.parametrize('pair', PAIRS)

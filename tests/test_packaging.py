@@ -53,7 +53,7 @@ def test_configs_are_found_by_the_packages_name_from_a_wheel(wheel, tmp_path):
         str(tmp_path / 'site/kd_plugin/__init__.py'), 'DetectorDistiller'], done.stderr
 
 
-@pytest.mark.parametrize('task', ['det', 'seg'])
+@pytest.mark.parametrize('task', ['bccd', 'camvid', 'det', 'seg'])
 def test_the_index_lists_every_config(task):
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     assert f'configs/{task}/metafile.yml' in index['Import']

@@ -26,6 +26,7 @@ from torch import nn
 from kd_plugin.teacher import build_model
 
 _OBJECTS = 8  # in each synthetic image
+_MOST = 10  # classes that synthetic images show, if the model has as many
 
 
 def without_weights(config: Any) -> Any:
@@ -58,6 +59,16 @@ def training_size(cfg: Config) -> tuple[int, int]:
     return size
 
 
+def class_count(model: Any) -> int:
+    """The fewest classes that a head of a model's dict has."""
+    if isinstance(model, dict):
+        own = [model['num_classes']] if 'num_classes' in model else []
+        return min(own + [class_count(value) for value in model.values()], default=_MOST)
+    if isinstance(model, (list, tuple)):
+        return min(map(class_count, model), default=_MOST)
+    return _MOST
+
+
 def synthetic_batch(cfg: Config, size: tuple[int, int], images: int) -> dict:
     """Noise images with boxes and masks, or with label maps that ignore some pixels."""
     height, width = size
@@ -65,13 +76,14 @@ def synthetic_batch(cfg: Config, size: tuple[int, int], images: int) -> dict:
     inputs = [torch.randint(256, (3, height, width), generator=noise, dtype=torch.uint8)
               for _ in range(images)]  # fmt: skip
     shape = dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0), batch_input_shape=size)
+    classes = class_count(cfg.model)
     samples: list[Any] = []
     for _ in range(images):
         if cfg.default_scope == 'mmseg':
             from mmseg.structures import SegDataSample
 
-            labels = torch.randint(10, (1, height // 8, width // 8), generator=noise)
-            labels[labels == 9] = 255
+            labels = torch.randint(classes, (1, height // 8, width // 8), generator=noise)
+            labels[labels == classes - 1] = 255
             labels = labels.repeat_interleave(8, 1).repeat_interleave(8, 2)
             samples.append(SegDataSample(metainfo=shape, gt_sem_seg=PixelData(data=labels)))
         else:
@@ -84,7 +96,7 @@ def synthetic_batch(cfg: Config, size: tuple[int, int], images: int) -> dict:
             masks = torch.zeros(_OBJECTS, height, width, dtype=torch.uint8)
             for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
                 mask[y1:y2, x1:x2] = 1
-            truth = InstanceData(bboxes=boxes, labels=torch.arange(_OBJECTS),
+            truth = InstanceData(bboxes=boxes, labels=torch.arange(_OBJECTS) % classes,
                                  masks=BitmapMasks(masks.numpy(), height, width))  # fmt: skip
             ignored = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
             samples.append(DetDataSample(

@@ -9,8 +9,7 @@ import argparse
 import json
 
 from draw_comparison import draw
-from mmengine.runner.checkpoint import find_latest_checkpoint
-from run_experiments import CONFIGS, ROOT, WORK, Run, execute
+from run_experiments import CONFIGS, WORK, Run, execute
 
 PAIRS = {
     'seg': ('deeplabv3_digits-teacher', 'pspnet_digits-student', 'dist-plus_pspnet_digits'),
@@ -37,15 +36,8 @@ def main() -> None:
         gain = f'{score - scores[1]:+.2f}' if score is scores[2] else ''
         print(f'{title:24s}{score:8.2f}{gain:>8s}')
 
-    teacher, student, distilled = runs
     picture = WORK / f'demo-{task}.png'
-    # A distilled student is a plain one: the student's own config opens it.
-    configs = teacher.config, student.config, student.config
-    models = {
-        title: (str(config), find_latest_checkpoint(str(run.folder)))
-        for title, config, run in zip(TITLES, configs, runs, strict=True)
-    }
-    draw(task, models, ROOT / teacher.cfg.data_root, picture)
+    draw(dict(zip(TITLES, runs, strict=True)), range(6), picture)
     print(f'\nThe first scenes as all three see them: {picture}')
 
 

@@ -1,98 +1,171 @@
-"""Draw scenes as several models see them: image, truth, then one column a model."""
+"""Draw images of the test split as several models see them: image, truth, then one column a model.
+
+Takes configs that tools/run_experiments.py has trained: the student alone, then distilled ones,
+before which their teacher is put.
+"""
 
 from __future__ import annotations
 
-import json
+import argparse
+import copy
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from mmcv.ops import nms
 from mmdet.apis import inference_detector, init_detector
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner.checkpoint import find_latest_checkpoint
 from mmseg.apis import inference_model, init_model
+from run_experiments import Run, add_run_arguments
 
-from kd_plugin.data import CLASSES, PALETTE
+from kd_plugin.data import PALETTE
 
-_SCALE = 4  # pixels of the picture to one of a scene
+_WIDTH = 256  # of an image in the picture
 _GAP, _TITLE = 8, 28
 _MIN_SCORE, _MAX_OVERLAP = 0.3, 0.4
-_COLOURS = np.array(PALETTE, np.uint8)[:, ::-1]  # OpenCV's order
+_IGNORED = 255
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def _enlarge(image: np.ndarray) -> np.ndarray:
-    return cv2.resize(image, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_NEAREST)
-
-
-def _with_boxes(image: np.ndarray, boxes: np.ndarray, labels: list[int]) -> np.ndarray:
-    """The enlarged image with boxes (x1, y1, x2, y2) and class names."""
-    image = _enlarge(image)
-    for box, label in zip(boxes, labels, strict=True):
-        x1, y1, x2, y2 = (int(round(value * _SCALE)) for value in box)
-        colour = [int(value) for value in _COLOURS[label + 1]]
-        cv2.rectangle(image, (x1, y1), (x2, y2), colour, 2)
-        cv2.putText(image, CLASSES[label], (x1 + 4, y1 + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.65,
-                    colour, 2, cv2.LINE_AA)  # fmt: skip
-    return image
-
-
-def _true_boxes(data: Path, index: int) -> tuple[np.ndarray, list[int]]:
-    annotations = json.loads((data / 'annotations/val.json').read_text())
-    name = f'{index:06d}.png'
-    image = next(i['id'] for i in annotations['images'] if i['file_name'] == name)
-    own = [a for a in annotations['annotations'] if a['image_id'] == image]
-    boxes = np.array([a['bbox'] for a in own], float)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes, [a['category_id'] - 1 for a in own]
-
-
-def draw(
-    task: str, models: dict[str, tuple[str, str]], data: Path, path: Path, scenes: int = 6
-) -> None:
-    """Write a picture of the first validation scenes.
+class Painter:
+    """Turns truth and predictions of one data set into panels of equal size.
 
     Args:
-        task: ``'seg'`` or ``'det'``.
-        models: Title → (plain config, checkpoint).
-        data: Folder of the DigitScenes.
-        path: Where the PNG goes.
-        scenes: How many rows.
+        cfg: Any config of the data set; its test split is drawn.
     """
-    init = init_model if task == 'seg' else init_detector
-    built = {title: init(*files, device='cpu') for title, files in models.items()}
-    rows = []
-    for index in range(scenes):
-        file = data / f'images/val/{index:06d}.png'
-        image = cv2.imread(str(file))
-        row = [_enlarge(image)]
-        if task == 'seg':
-            truth = cv2.imread(str(data / f'masks/val/{file.name}'), cv2.IMREAD_UNCHANGED)
-            row.append(_enlarge(_COLOURS[truth]))
-            for model in built.values():
-                labels = inference_model(model, str(file)).pred_sem_seg.data[0].numpy()
-                row.append(_enlarge(_COLOURS[labels]))
-        else:
-            row.append(_with_boxes(image, *_true_boxes(data, index)))
-            for model in built.values():
-                found = inference_detector(model, str(file)).pred_instances
-                found = found[found.scores > _MIN_SCORE]
-                # The best of boxes that overlap, of whatever class, or no one could read them.
-                found = found[nms(found.bboxes, found.scores, _MAX_OVERLAP)[1].flip(0)]
-                row.append(_with_boxes(image, found.bboxes.numpy(), found.labels.tolist()))
-        rows.append(row)
-    _paste(['image', 'truth', *models], rows, path)
+
+    def __init__(self, cfg: Config) -> None:
+        init_default_scope(cfg.default_scope)
+        self.data = DATASETS.build(copy.deepcopy(cfg.test_dataloader.dataset))
+        self.segments = cfg.default_scope == 'mmseg'
+        self.classes = self.data.metainfo['classes']
+        # DigitScenes' detection configs name no colours.
+        palette = cfg.metainfo.get('palette', PALETTE[1:])
+        self.colours = np.array(palette, np.uint8)[:, ::-1]  # OpenCV's order
+
+    def row(self, index: int, models: Sequence[Any]) -> list[np.ndarray]:
+        """Image, truth and what each model finds."""
+        info = self.data.get_data_info(index)
+        image = cv2.imread(info['img_path'])
+        if self.segments:
+            truth = cv2.imread(info['seg_map_path'], cv2.IMREAD_UNCHANGED)
+            seen = [inference_model(model, info['img_path']).pred_sem_seg.data[0].cpu().numpy()
+                    for model in models]  # fmt: skip
+            return [_sized(image), *(self.labels(labels) for labels in (truth, *seen))]
+        truth = [(one['bbox'], one['bbox_label']) for one in info['instances']]
+        seen = [self.found(model, info['img_path']) for model in models]
+        return [_sized(image), *(self.boxes(image, boxes) for boxes in (truth, *seen))]
+
+    def found(self, model: Any, path: str) -> list[tuple[list[float], int]]:
+        """Boxes and classes that a person could read: the best of those that overlap."""
+        found = inference_detector(model, path).pred_instances.cpu()
+        found = found[found.scores > _MIN_SCORE]
+        found = found[nms(found.bboxes, found.scores, _MAX_OVERLAP)[1].flip(0)]
+        return list(zip(found.bboxes.tolist(), found.labels.tolist(), strict=True))
+
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """A label map in colours, ignored pixels black."""
+        colours = np.zeros((_IGNORED + 1, 3), np.uint8)
+        colours[: len(self.colours)] = self.colours
+        return _sized(colours[labels], cv2.INTER_NEAREST)
+
+    def boxes(self, image: np.ndarray, boxes: list[tuple[list[float], int]]) -> np.ndarray:
+        """The image with boxes (x1, y1, x2, y2) and class names."""
+        panel = _sized(image)
+        scale = panel.shape[1] / image.shape[1]
+        for box, label in boxes:
+            x1, y1, x2, y2 = (int(round(value * scale)) for value in box)
+            colour = self.colours[label].tolist()
+            cv2.rectangle(panel, (x1, y1), (x2, y2), colour, 2)
+            name = self.classes[label]
+            size = 0.65 if len(name) == 1 else 0.35
+            cv2.putText(panel, name, (x1 + 4, y1 + int(30 * size)), _FONT, size, colour,
+                        round(2 * size + 0.5), cv2.LINE_AA)  # fmt: skip
+        return panel
+
+    def legend(self, width: int) -> np.ndarray:
+        """A line of the classes in their colours."""
+        line = np.full((_TITLE, width, 3), 255, np.uint8)
+        step = (width - 2 * _GAP) // len(self.classes)
+        for number, (name, colour) in enumerate(zip(self.classes, self.colours, strict=True)):
+            left = _GAP + number * step
+            cv2.rectangle(line, (left, 8), (left + 12, 20), colour.tolist(), -1)
+            cv2.putText(line, name, (left + 17, 19), _FONT, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+        return line
 
 
-def _paste(titles: list[str], rows: list[list[np.ndarray]], path: Path) -> None:
-    side = rows[0][0].shape[0] + _GAP
-    height, width = _TITLE + side * len(rows), side * len(titles) + _GAP
-    picture = np.full((height, width, 3), 255, np.uint8)
-    for column, title in enumerate(titles):
-        left = _GAP + column * side
-        cv2.putText(picture, title, (left, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1,
-                    cv2.LINE_AA)  # fmt: skip
-        for line, row in enumerate(rows):
-            top = _TITLE + line * side
-            panel = row[column]
-            picture[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
+def _sized(image: np.ndarray, shrink: int = cv2.INTER_AREA) -> np.ndarray:
+    height, width = image.shape[:2]
+    # Scenes smaller than a panel stay as sharp as they are.
+    how = shrink if width > _WIDTH else cv2.INTER_NEAREST
+    return cv2.resize(image, (_WIDTH, round(height * _WIDTH / width)), interpolation=how)
+
+
+def draw(runs: dict[str, Run], images: Sequence[int], path: Path) -> None:
+    """Write a picture, one row an image.
+
+    Args:
+        runs: Title of the column → a run that was trained. A distilled student is drawn as the
+            plain one that it is.
+        images: Indices into the test split.
+        path: Where the PNG goes.
+
+    Raises:
+        FileNotFoundError: A run has no checkpoint.
+    """
+    models = []
+    for run in runs.values():
+        checkpoint = find_latest_checkpoint(str(run.folder))
+        if checkpoint is None:
+            raise FileNotFoundError(f'{run.folder} has no checkpoint of {run.name}: '
+                                    'run tools/run_experiments.py first')
+        cfg = Config.fromfile(run.config)  # with its imports
+        cfg.model = cfg.model.get('student', cfg.model)
+        init = init_model if cfg.default_scope == 'mmseg' else init_detector
+        models.append(init(cfg, checkpoint, device='cpu'))
+    painter = Painter(cfg)
+    rows = [painter.row(index, models) for index in images]
+    picture = _pasted(['image', 'truth', *runs], rows)
+    if painter.segments:
+        picture = np.concatenate([picture, painter.legend(picture.shape[1])])
     if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
         raise OSError(f'{path} could not be written')
+
+
+def _pasted(titles: list[str], rows: list[list[np.ndarray]]) -> np.ndarray:
+    height, width = (side + _GAP for side in rows[0][0].shape[:2])
+    picture = np.full((_TITLE + height * len(rows), width * len(titles) + _GAP, 3), 255, np.uint8)
+    for column, title in enumerate(titles):
+        left = _GAP + column * width
+        cv2.putText(picture, title, (left, 20), _FONT, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
+        for line, row in enumerate(rows):
+            top, panel = _TITLE + line * height, row[column]
+            picture[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
+    return picture
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_run_arguments(parser)
+    parser.add_argument('--images', nargs='+', type=int, default=[0, 1, 2, 3], metavar='INDEX',
+                        help='images of the test split')
+    parser.add_argument('--out', type=Path, default='comparison.png', help='the PNG to write')
+    args = parser.parse_args()
+    runs = [Run(config, args.seeds[0], args.results) for config in args.configs]
+    columns = {run.config.stem.replace('_', ' '): run for run in runs}
+    teacher = next((run.teacher_run() for run in runs if run.teacher_run()), None)
+    if teacher:
+        columns = {'teacher': teacher, **columns}
+    try:
+        draw(columns, args.images, args.out)
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == '__main__':
+    main()

@@ -1,7 +1,8 @@
 """Turn the result files of tools/run_experiments.py into a table.
 
 Takes the same configs, seeds and plans; the first config is the student alone, to which the others
-are compared seed by seed. A document keeps its tables up to date with a line
+are compared seed by seed. If the student trained for longer is among them (the first config's name
+and -long), a column compares to that as well. A document keeps its tables up to date with a line
 
     <!-- table: @configs/plans/demo_seg.txt --classes -->
 
@@ -27,6 +28,10 @@ METRICS = 'mIoU', 'coco/bbox_mAP', 'pascal_voc/mAP'
 MARKER = re.compile(r'(<!-- table: (.+) -->\n)((?:\|.*\n)*)')
 
 
+class NoResultsError(ValueError):
+    """The student alone has no results yet."""
+
+
 def spread(values: list[float]) -> str:
     """Mean ± standard deviation over the seeds."""
     if not values:
@@ -34,15 +39,26 @@ def spread(values: list[float]) -> str:
     return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
 
 
+def differences(values: dict[int, float], base: dict[int, float]) -> list[float]:
+    """Values minus base on the seeds of both."""
+    return [values[seed] - base[seed] for seed in values if seed in base]
+
+
 def gain(values: dict[int, float], base: dict[int, float]) -> str:
-    """Mean difference to the student alone on the seeds of both, and its 95 % interval."""
-    pairs = [values[seed] - base[seed] for seed in values if seed in base]
+    """Mean difference to the base on the seeds of both, and its 95 % interval."""
+    pairs = differences(values, base)
     if not pairs:
         return ''
     if len(pairs) == 1:
         return f'{pairs[0]:+.1f}'
     half = student_t.ppf(0.975, len(pairs) - 1) * stdev(pairs) / math.sqrt(len(pairs))
     return f'{mean(pairs):+.1f} ({mean(pairs) - half:+.1f} to {mean(pairs) + half:+.1f})'
+
+
+def with_gain(values: dict[int, float], base: dict[int, float]) -> str:
+    """Mean, and in brackets the mean difference on the seeds of both."""
+    pairs = differences(values, base)
+    return f'{mean(values.values()):.1f} ({mean(pairs):+.1f})' if pairs else ''
 
 
 def read(config: Path, seeds: Iterable[int], results: Path) -> dict[int, dict]:
@@ -102,45 +118,55 @@ def table(
         seeds: Which of the results to take.
         results: Folder of the result files.
         metrics: Keys of the results; the gain is of the first.
-        classes: Compare the classes in place of time and memory.
+        classes: Compare the classes in place of time and memory: the student's metric of each,
+            for the other configs the mean and the mean gain.
 
     Raises:
-        ValueError: Nothing of the first config is there, or it has none of the metrics.
+        NoResultsError: Nothing of the first config is there.
+        ValueError: It has none of the metrics.
     """
     found = {config: read(config, seeds, results) for config in configs}
-    base = found[configs[0]]
-    if not base:
-        raise ValueError(f'{configs[0]} has no results yet; run tools/run_experiments.py first')
-    known = next(iter(base.values()))['metrics']
+    alone = configs[0]
+    if not found[alone]:
+        raise NoResultsError(f'{alone} has no results yet; run tools/run_experiments.py first')
+    known = next(iter(found[alone].values()))['metrics']
     metrics = metrics or [metric for metric in METRICS if metric in known][:1]
     if not metrics or set(metrics) - set(known):
-        raise ValueError(f'results of {configs[0]} have the metrics {sorted(known)}')
-
-    def by_seed(results: dict[int, dict], metric: str) -> dict[int, float]:
-        return {seed: percent(metric, one['metrics'][metric]) for seed, one in results.items()}
-
+        raise ValueError(f'results of {alone} have the metrics {sorted(known)}')
     first = metrics[0]
     names = list(class_scores(first, known)) if classes else []
-    head = ['', *(metric.rpartition('/')[2] for metric in metrics), 'gain (95 % interval)']
+
+    def scores(config: Path, metric: str) -> dict[int, float]:
+        return {seed: percent(metric, one['metrics'][metric])
+                for seed, one in found[config].items()}
+
+    def of_class(config: Path, name: str) -> dict[int, float]:
+        return {seed: class_scores(first, one['metrics'])[name]
+                for seed, one in found[config].items()}
+
+    bases = {alone: 'gain (95 % interval)'}
+    longer = alone.with_stem(f'{alone.stem}-long')
+    if found.get(longer) and not names:
+        bases[longer] = 'gain over -long'
+    head = ['', *(metric.rpartition('/')[2] for metric in metrics), *bases.values()]
     head += names or ['seeds', 'training, CPU s', 'memory, MB']
     rows = []
     teacher = teacher_row(configs, results)
     if teacher:
         name, result = teacher
-        row = [name, *(f'{percent(m, result["metrics"][m]):.1f}' for m in metrics), '']
+        row = [name, *(f'{percent(m, result["metrics"][m]):.1f}' for m in metrics)]
+        row += [''] * len(bases)
         own = class_scores(first, result['metrics'])
         rows.append(row + ([f'{own[name]:.1f}' for name in names] or _costs({0: result})))
     for config in configs:
-        some = found[config]
-        scores = by_seed(some, first)
-        row = [config.stem, *(spread(list(by_seed(some, m).values())) for m in metrics)]
-        row.append('' if config == configs[0] else gain(scores, by_seed(base, first)))
-        if names:
-            each = [class_scores(first, one['metrics']) for one in some.values()]
-            row += [spread([one[name] for one in each]) for name in names]
-        else:
-            row += _costs(some)
-        rows.append(row)
+        row = [config.stem, *(spread(list(scores(config, m).values())) for m in metrics)]
+        row += ['' if config in (alone, base) else gain(scores(config, first), scores(base, first))
+                for base in bases]  # fmt: skip
+        for name in names:
+            values = of_class(config, name)
+            row.append(spread(list(values.values())) if config == alone
+                       else with_gain(values, of_class(alone, name)))  # fmt: skip
+        rows.append(row if names else row + _costs(found[config]))
     lines = [head, ['---'] + ['---:'] * (len(head) - 1), *rows]
     return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
@@ -153,10 +179,13 @@ def _costs(results: dict[int, dict]) -> list[str]:
 
 
 def refresh(document: Path) -> None:
-    """Write the tables of a document anew."""
+    """Write the tables of a document anew; one without results yet stays a marker."""
 
     def renew(match: re.Match) -> str:
-        return match[1] + from_arguments(parser().parse_args(shlex.split(match[2])))
+        try:
+            return match[1] + from_arguments(parser().parse_args(shlex.split(match[2])))
+        except NoResultsError:
+            return match[1]
 
     document.write_text(MARKER.sub(renew, document.read_text()))
 

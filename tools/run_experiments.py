@@ -92,8 +92,8 @@ class Run:
         """Whether a result of these very settings is there."""
         return self.result.exists() and json.loads(self.result.read_text())['hash'] == self.hash
 
-    def missing_teacher(self) -> Run | None:
-        """The run that trains this one's teacher, if its checkpoint is a file not yet there."""
+    def teacher_run(self) -> Run | None:
+        """The run that trains this one's teacher; None if its weights come from elsewhere."""
         if self.teacher is None:
             return None
         checkpoint = self.cfg.model.teacher.get('checkpoint')
@@ -103,8 +103,14 @@ class Run:
         if (ROOT / checkpoint).exists() and not (folder / SETTINGS).exists():
             return None  # the user's own
         seed = Config.fromfile(self.teacher, import_custom_modules=False).randomness.seed
-        run = Run(self.teacher, seed, self.results, folder)
-        return None if run.done() and (ROOT / checkpoint).exists() else run
+        return Run(self.teacher, seed, self.results, folder)
+
+    def missing_teacher(self) -> Run | None:
+        """The run that trains this one's teacher, if there is one that is not done."""
+        run = self.teacher_run()
+        if run is None or (run.done() and (ROOT / self.cfg.model.teacher.checkpoint).exists()):
+            return None
+        return run
 
     def execute(self, threads: int) -> None:
         """Train, test and write the result; raises RuntimeError with the log's end on failure."""

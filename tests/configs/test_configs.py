@@ -35,6 +35,20 @@ PAIRS = [
     'demo/{}_pspnet_digits.py',
     'demo/{}_deeplabv3_digits.py',
 ]
+# Data sets for which the papers have no ablations, so only the main rows.
+PHOTOGRAPHS = [
+    'camvid/{}_deeplabv3_r18-d8_1xb16-40k_camvid-360x360.py',
+    'camvid/{}_pspnet_r18-d8_1xb16-40k_camvid-360x360.py',
+    'bccd/{}_faster-rcnn_r18_fpn_1xb8-6k_bccd.py',
+    'bccd/{}_retinanet_r18_fpn_1xb8-6k_bccd.py',
+    'camvid/{}_deeplabv3_camvid-small.py',
+    'camvid/{}_pspnet_camvid-small.py',
+    'bccd/{}_faster-rcnn_bccd-small.py',
+    'bccd/{}_retinanet_bccd-small.py',
+]
+WHOLE = [(pair, row) for pair in PAIRS for row in ROWS]
+WHOLE += [(pair, row) for pair in PHOTOGRAPHS for row in ('kd', 'dist', 'dist-mimic', 'dist-plus')]
+SEGMENTORS_WITH_AUX = [pair for pair in PAIRS + PHOTOGRAPHS if 'r18-d8' in pair]
 
 
 def parse(path):
@@ -61,13 +75,12 @@ def test_names_of_bases_are_found_before_custom_imports(tmp_path):
     assert done.stdout.split() == ['SegmentorDistiller'] * len(paths), done.stderr
 
 
-@pytest.mark.parametrize('pair', PAIRS)
-@pytest.mark.parametrize('row', ROWS)
+@pytest.mark.parametrize(('pair', 'row'), WHOLE)
 def test_every_pair_has_the_rows_of_the_tables(pair, row):
     model = parse(pair.format(row)).model
     entries, acclimates = ROWS[row]
     names = [entry.name.replace('fpn', 'features') for entry in model.distill]
-    if pair.startswith('seg') and entries[0] in ('kd', 'dist'):
+    if pair in SEGMENTORS_WITH_AUX and entries[0] in ('kd', 'dist'):
         entries = [entries[0], 'aux', *entries[1:]]
     assert names == entries
     assert ('acclimation' in model) == acclimates
@@ -78,10 +91,38 @@ def test_every_pair_has_the_rows_of_the_tables(pair, row):
 
 
 # DIST+ has all that the other rows have.
-@pytest.mark.parametrize('pair', [pair for pair in PAIRS if not pair.startswith('demo')])
-def test_a_full_size_pair_builds_and_its_taps_fit(pair):
+@pytest.mark.parametrize(
+    'pair', [pair for pair in PAIRS + PHOTOGRAPHS if not pair.startswith('demo')])
+def test_a_pair_builds_and_its_taps_fit(pair):
     distiller = pairs.build(parse(pair.format('dist-plus')).model)
     levels = {entry.name: len(entry.aligners) for entry in distiller.entries}
-    expected = dict(dist=0, fpn=5) if pair.startswith('det') else dict(dist=0, aux=0, features=1)
-    assert levels == expected
+    if pair in SEGMENTORS_WITH_AUX:
+        assert levels == dict(dist=0, aux=0, features=1)
+    elif 'camvid' in pair:
+        assert levels == dict(dist=0, features=1)
+    else:
+        assert levels == dict(dist=0, fpn=3 if 'small' in pair else 5)
     assert len(distiller.acclimation.parts) == 2
+
+
+@pytest.mark.parametrize('pair', PHOTOGRAPHS)
+def test_a_pair_shares_data_and_schedule_and_validates_apart_from_its_test(pair):
+    distilled = parse(pair.format('dist-plus'))
+    student = pair.replace('{}_', '').replace('small.py', 'small-student.py')
+    alone, teacher = parse(student), parse(distilled.model.teacher.config)
+    for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg',
+                'test_dataloader', 'test_evaluator'):  # fmt: skip
+        assert distilled[key] == alone[key]
+    assert distilled.model.student == alone.model
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'test_evaluator'):
+        assert teacher[key] == alone[key]
+    for split in ('train', 'val', 'test'):
+        data = distilled[f'{split}_dataloader'].dataset
+        assert Path(data.get('ann_file') or data.data_prefix.img_path).stem == split
+
+
+@pytest.mark.parametrize('plan', sorted(ROOT.glob('plans/*.txt')), ids=lambda path: path.stem)
+def test_a_plan_names_configs_that_are_there_and_three_seeds(plan):
+    configs, seeds = plan.read_text().split('--seeds\n')
+    assert [line for line in configs.split() if not (ROOT.parent / line).exists()] == []
+    assert len(seeds.split()) >= 3

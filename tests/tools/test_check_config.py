@@ -46,3 +46,8 @@ def test_the_size_comes_from_the_pipeline():
     found = {task: training_size(Config.fromfile(path, import_custom_modules=False))
              for task, path in sizes.items()}
     assert found == dict(det=(800, 1333), seg=(512, 1024))
+
+
+def test_no_label_lies_beyond_the_classes_of_the_model():
+    found = check('configs/bccd/dist_faster-rcnn_bccd-small.py', (64, 96), 1)
+    assert 'trainable parameters moved' in found

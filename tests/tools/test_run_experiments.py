@@ -113,10 +113,40 @@ def test_a_table_gives_means_and_the_paired_gain(results):
 
 
 def test_a_table_compares_classes(results):
-    configs, folder, _ = results
-    table = make_table.table(configs, [0, 1, 2], folder, classes=True)
-    assert '| background | 0 |' in table.splitlines()[0]
-    assert '90.0 ± 0.0' in table
+    configs, folder, (alone, distilled) = results
+    head, _, first, second = make_table.table(
+        configs, [0, 1, 2], folder, classes=True).splitlines()
+    assert '| background | 0 |' in head
+    assert '90.0 ± 0.0' in first
+    gain = (sum(distilled) - sum(alone)) / 6  # the class's score is half of the mean's
+    assert second.endswith(f'| 90.0 (+0.0) | {sum(distilled) / 6:.1f} ({gain:+.1f}) |')
+
+
+def test_a_table_compares_to_the_student_trained_for_as_long(results):
+    configs, folder, (_, distilled) = results
+    longer = configs[0].with_stem(f'{configs[0].stem}-long')
+    longer.write_text(configs[0].read_text() + '\ntrain_cfg.update(max_iters=6)\n')
+    plain = make_table.table([*configs, longer], [0, 1, 2], folder)
+    assert 'gain over -long' not in plain
+    for seed, score in enumerate((35.0, 36.5, 38.0)):
+        run = Run(longer, seed, folder)
+        run.result.parent.mkdir(parents=True, exist_ok=True)
+        run.result.write_text(json.dumps(dict(
+            hash=run.hash, seed=seed, metrics={'mIoU': score}, train_cpu_seconds=20,
+            peak_memory_mb=500)))
+    rows = make_table.table([*configs, longer], [0, 1, 2], folder).splitlines()
+    expected = ttest_rel(distilled, (35.0, 36.5, 38.0)).confidence_interval(0.95)
+    assert 'gain over -long' in rows[0]
+    assert f'({expected.low:+.1f} to {expected.high:+.1f}) | 3 | 11 |' in rows[3]
+    assert '|  | 3 | 20 |' in rows[4]  # not compared to itself
+
+
+def test_a_table_without_results_yet_stays_a_marker(runs, tmp_path):
+    document = tmp_path / 'page.md'
+    text = f'<!-- table: {runs[0].config} --results {tmp_path} -->\n\nAfter.\n'
+    document.write_text(text)
+    make_table.refresh(document)
+    assert document.read_text() == text
 
 
 def test_results_of_other_settings_are_refused(results):

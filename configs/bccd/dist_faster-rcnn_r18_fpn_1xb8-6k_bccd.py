@@ -1,0 +1,10 @@
+# DIST: the relations of the class probabilities, Cascade R-CNN R50 -> Faster R-CNN R18.
+_base_ = ['faster-rcnn_r18_fpn_1xb8-6k_bccd.py', '../_base_/distill_two-stage.py']
+model = dict(
+    _delete_=True,
+    type='DetectorDistiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='{{fileDirname}}/cascade-rcnn_r50_fpn_1xb8-6k_bccd.py',
+        checkpoint='work_dirs/bccd/cascade-rcnn_r50_fpn_1xb8-6k_bccd/seed-0/iter_6000.pth'),
+    distill=[{{_base_.entries.dist}}])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-_OPTIONS = ('config', 'checkpoint')
+_OPTIONS = ('config', 'checkpoint', 'dtype', 'channels_last')
+_DTYPES = (None, 'float16', 'bfloat16')
 
 
 def read_config(config: str | os.PathLike | dict) -> Config:
@@ -66,20 +68,24 @@ def build_teacher(options: dict, scope: str) -> nn.Module:
     """Build, load and freeze a teacher.
 
     Args:
-        options: ``config`` (see :func:`read_config`) and ``checkpoint``, a path or address, or
-            None for random weights.
+        options: ``config`` (see :func:`read_config`); ``checkpoint``, a path or address, or None
+            for random weights; ``dtype``, ``'float16'`` or ``'bfloat16'``, in which its forward
+            pass computes where autocast allows it (default None: as the student; float16 needs a
+            GPU); ``channels_last``, whether its convolutions use that memory format.
         scope: Registry scope where the config has no ``default_scope``.
 
     Returns:
         The teacher, in eval mode, no parameter requiring grad.
 
     Raises:
-        ValueError: An unknown option, no config, or a checkpoint that does not fit.
+        ValueError: An unknown option or dtype, no config, or a checkpoint that does not fit.
     """
     unknown = sorted(set(options) - set(_OPTIONS))
     if unknown or 'config' not in options:
         found = f'unknown: {unknown}' if unknown else "'config' is missing"
         raise ValueError(f'teacher takes the options {list(_OPTIONS)}; {found}')
+    if options.get('dtype') not in _DTYPES:
+        raise ValueError(f'teacher.dtype={options["dtype"]!r} is unknown; write one of {_DTYPES}')
     config = read_config(options['config'])
     teacher = build_model(config.model, config.get('default_scope') or scope)
     checkpoint = options.get('checkpoint')
@@ -91,7 +97,25 @@ def build_teacher(options: dict, scope: str) -> nn.Module:
         )
     else:
         load_strictly(teacher, checkpoint)
+    if options.get('channels_last'):
+        teacher = teacher.to(memory_format=torch.channels_last)
     return teacher.eval().requires_grad_(False)
+
+
+@contextmanager
+def precision(options: dict, device: str) -> Iterator[None]:
+    """Autocast to the teacher's ``dtype`` inside the block, where it has one.
+
+    Args:
+        options: Those of :func:`build_teacher`.
+        device: Its type, ``'cuda'`` or ``'cpu'``.
+    """
+    dtype = options.get('dtype')
+    if dtype is None or (dtype == 'float16' and device == 'cpu'):
+        yield
+    else:
+        with torch.autocast(device, getattr(torch, dtype)):
+            yield
 
 
 def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:

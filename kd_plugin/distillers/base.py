@@ -19,7 +19,14 @@ from kd_plugin.idle import StandIn, bypass, find_idle
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import Taps, find_module
-from kd_plugin.teacher import Renormalization, build_model, build_teacher, crop, current_scope
+from kd_plugin.teacher import (
+    Renormalization,
+    build_model,
+    build_teacher,
+    crop,
+    current_scope,
+    precision,
+)
 
 from .entry import Entry, Tapped
 
@@ -36,9 +43,12 @@ class _Frozen:
     distiller (an EMA, say) share it.
     """
 
-    def __init__(self, teacher: nn.Module, renormalize: Renormalization) -> None:
+    def __init__(
+        self, teacher: nn.Module, renormalize: Renormalization, options: dict
+    ) -> None:
         self.teacher = teacher
         self.renormalize = renormalize
+        self.options = options
         self.idle: list[StandIn] = []
 
     def __deepcopy__(self, memo: dict) -> _Frozen:
@@ -85,7 +95,7 @@ class BaseDistiller(BaseModel):
             model = build_teacher(teacher, self.scope)
             renormalize = Renormalization(built.data_preprocessor, model.data_preprocessor)
             # Not a registered submodule, see _Frozen.
-            self.__dict__['_frozen'] = _Frozen(model, renormalize)
+            self.__dict__['_frozen'] = _Frozen(model, renormalize, teacher)
             self._check_paths()
             self._classes = read_class_names(classes, scope)
             self._sources = {entry.name: self._roi_source(entry) for entry in self.entries}
@@ -255,8 +265,11 @@ class BaseDistiller(BaseModel):
         rois: dict[str, Tensor],
     ) -> dict[tuple[RoISource, str], list[Tensor]]:
         """What the teacher's taps give for a batch that was preprocessed for the student."""
+        options = self._frozen.options
         images = self._frozen.renormalize(inputs, data_samples)
-        with bypass(self._frozen.idle):
+        if options.get('channels_last'):
+            images = images.contiguous(memory_format=torch.channels_last)
+        with bypass(self._frozen.idle), precision(options, images.device.type):
             taught = self._read(self.teacher, images, wanted, rois)
         for (source, path), maps in taught.items():
             if source is None:

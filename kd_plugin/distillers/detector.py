@@ -140,6 +140,9 @@ class DetectorDistiller(BaseDistiller):
         self, model: nn.Module, features: Any, paths: set[str], rois: Tensor
     ) -> None:
         roi_head = model.roi_head
+        # mmcv's RoI pooling has no kernel for bfloat16 and takes any memory for contiguous.
+        features = [(level.float() if level.dtype == torch.bfloat16 else level).contiguous()
+                    for level in features]  # fmt: skip
         for kind, stage in sorted({_roi_part(model, path) for path in paths}, key=str):
             extractor = getattr(roi_head, f'{kind}_roi_extractor')
             head = getattr(roi_head, f'{kind}_head')

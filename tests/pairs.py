@@ -8,7 +8,7 @@ import torch
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
@@ -167,6 +167,11 @@ def runner(model: dict, work_dir, root, seg: bool, max_iters: int = 4, kind: typ
     cfg.merge_from_dict(options)
     cfg.experiment_name = f'{task}-{id(cfg)}'
     return kind.from_cfg(cfg)
+
+
+def checkpoint(path) -> dict:
+    """A training checkpoint, as mmengine opens it."""
+    return CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
 
 
 # Options of a runner that does not validate.

@@ -63,7 +63,7 @@ def same(expected, got):
 
 
 def test_a_checkpoint_holds_the_average_as_a_plain_student(run):
-    saved = torch.load(run['folder'] / 'whole' / 'iter_4.pth', weights_only=True)
+    saved = pairs.checkpoint(run['folder'] / 'whole' / 'iter_4.pth')
     trained = run['record'].trained[:4]
     plain = MODELS.build(dict(run['student'], _scope_='mmseg'))
     assert list(saved['state_dict']) == list(plain.state_dict())
@@ -82,7 +82,7 @@ def test_a_checkpoint_holds_the_average_as_a_plain_student(run):
 
 
 def test_validation_sees_the_average_beside_aligners_and_teacher_as_trained(run):
-    saved = torch.load(run['folder'] / 'whole' / 'iter_2.pth', weights_only=True)
+    saved = pairs.checkpoint(run['folder'] / 'whole' / 'iter_2.pth')
     during = run['record'].validated[0]
     names = [name for name, _ in run['whole'].model.student.named_parameters()]
     assert all(torch.equal(during[name], saved['state_dict'][name]) for name in names)
@@ -102,7 +102,7 @@ def test_a_resumed_run_continues_the_average(run):
     resumed = run['runner'](run['folder'] / 'resumed', resume=True,
                             load_from=str(run['folder'] / 'whole' / 'iter_2.pth'))
     resumed.train()
-    expected, got = (torch.load(run['folder'] / name / 'iter_4.pth', weights_only=True)
+    expected, got = (pairs.checkpoint(run['folder'] / name / 'iter_4.pth')
                      for name in ('whole', 'resumed'))
     for part in ('state_dict', 'ema_state_dict'):
         assert same(expected[part], got[part])
@@ -123,7 +123,7 @@ def test_the_last_student_is_the_average_also_where_no_checkpoint_is(tmp_path, d
 
 def test_averaged_checkpoints_are_a_plain_student(run, tmp_path):
     folder = run['folder'] / 'whole'
-    first, second = (torch.load(folder / f'iter_{i}.pth', weights_only=True)['state_dict']
+    first, second = (pairs.checkpoint(folder / f'iter_{i}.pth')['state_dict']
                      for i in (2, 4))
     mean = {key: (value + second[key]) / 2 if value.is_floating_point() else second[key]
             for key, value in first.items()}  # fmt: skip

@@ -58,7 +58,7 @@ def stopped(tmp_path_factory, digits):
 
 
 def student(path):
-    return torch.load(path, weights_only=True)['state_dict']
+    return pairs.checkpoint(path)['state_dict']
 
 
 def same(expected, got):

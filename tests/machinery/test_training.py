@@ -66,7 +66,7 @@ def test_by_epochs_with_all_at_once(kind, tmp_path, digits):
             custom_hooks=[dict(type='EMAHook', momentum=0.3)],
             auto_scale_lr=dict(enable=True, base_batch_size=8))  # fmt: skip
         trained(model, tmp_path / name, digits, seg=kind == 'pspnet', **options)
-        states.append(torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True))
+        states.append(pairs.checkpoint(tmp_path / name / 'epoch_1.pth'))
     expected, got = states
     assert same(expected['state_dict'], got['state_dict'])
     assert same(expected['ema_state_dict'], got['ema_state_dict'])

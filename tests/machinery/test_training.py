@@ -133,8 +133,7 @@ def test_accumulated_gradients_are_those_of_one_large_batch():
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-5)
 
 
-# Not RetinaNet: in bfloat16 on a CPU its weights now and then become NaN; the cause is not known.
-@pytest.mark.parametrize('kind', ['pspnet'])
+@pytest.mark.parametrize('kind', ['retinanet', 'pspnet'])
 def test_mixed_precision_trains_with_losses_in_fp32(kind, tmp_path, digits, monkeypatch):
     # The wrapper wants a GPU for its scaler, which bfloat16 on a CPU does not need.
     monkeypatch.setattr(
@@ -147,6 +146,10 @@ def test_mixed_precision_trains_with_losses_in_fp32(kind, tmp_path, digits, monk
 
     cfg = pairs.pair(kind)
     cfg['acclimation'] = {}
+    if kind == 'retinanet':
+        # PyTorch's bfloat16 gradient of a convolution of stride 2 over a map of 1x1, as P6 of these
+        # images is, holds uninitialised memory; level 7 is pooled here instead.
+        cfg['student']['neck']['add_extra_convs'] = False
     runner = pairs.runner(
         cfg, tmp_path, digits, seg=kind == 'pspnet', max_iters=2,
         **copy.deepcopy(pairs.NO_VALIDATION),

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
+
+# mmengine finds packages through it, and Python would say so for every config that is read.
+warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS, RESULTS, WORK = ROOT / 'configs', ROOT / 'docs/results', ROOT / 'work_dirs'

@@ -16,7 +16,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-_OPTIONS = ('config', 'checkpoint', 'dtype', 'channels_last')
+_OPTIONS = ('config', 'checkpoint', 'dtype', 'channels_last', 'compile')
 _DTYPES = (None, 'float16', 'bfloat16')
 
 
@@ -71,7 +71,8 @@ def build_teacher(options: dict, scope: str) -> nn.Module:
         options: ``config`` (see :func:`read_config`); ``checkpoint``, a path or address, or None
             for random weights; ``dtype``, ``'float16'`` or ``'bfloat16'``, in which its forward
             pass computes where autocast allows it (default None: as the student; float16 needs a
-            GPU); ``channels_last``, whether its convolutions use that memory format.
+            GPU); ``channels_last``, whether its convolutions use that memory format; ``compile``,
+            True or a dict of options for ``torch.compile``, see :mod:`kd_plugin.compiling`.
         scope: Registry scope where the config has no ``default_scope``.
 
     Returns:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kd_plugin.acclimation import Acclimation
 from kd_plugin.class_map import ClassMap, read_class_names
+from kd_plugin.compiling import compile_parts
 from kd_plugin.idle import StandIn, bypass, find_idle
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
@@ -107,6 +108,8 @@ class BaseDistiller(BaseModel):
                 for entry in self.entries if entry.needs_target or self.acclimates(entry)
             }  # fmt: skip
             self._probe()
+        if teacher.get('compile'):
+            self._compile_teacher(teacher['compile'])
         self._register_state_dict_hook(_keep_student_keys)
 
     @property
@@ -132,6 +135,26 @@ class BaseDistiller(BaseModel):
     def init_weights(self) -> None:
         """Initialise the student as plain training would; nothing else draws random numbers."""
         self.student.init_weights()
+
+    def compile(self, **options: Any) -> None:  # type: ignore[override]
+        """Compile what no tap is in of student and teacher, see :mod:`kd_plugin.compiling`.
+
+        Args:
+            options: For ``torch.compile``.
+        """
+        arguments = [self._sources[entry.name] for entry in self.entries]
+        arguments += [self._label_source(entry) for entry in self.entries
+                      if isinstance(entry.loss, LogitLoss)]
+        paths = [entry.student for entry in self.entries] + [p for p in arguments if p]
+        parts = compile_parts(self.student, _hooked(self.student, paths), **options)
+        print_log(f'torch.compile in the student: {", ".join(parts)}', logger='current')
+        self._compile_teacher(options)
+
+    def _compile_teacher(self, options: dict | bool) -> None:
+        fixed = _hooked(self.teacher, [entry.teacher for entry in self.entries])
+        fixed |= {owner for owner, _, _ in self._frozen.idle}
+        parts = compile_parts(self.teacher, fixed, **({} if options is True else options))
+        print_log(f'torch.compile in the teacher: {", ".join(parts)}', logger='current')
 
     # ------------------------------------------------------------------ the training step
 
@@ -485,6 +508,13 @@ def _keep_student_keys(
     metadata = getattr(state_dict, '_metadata', {})
     for path in [path for path in metadata if path.startswith(student)]:
         metadata[prefix + path.removeprefix(student)] = metadata.pop(path)
+
+
+def _hooked(model: nn.Module, paths: Iterable[str]) -> set[nn.Module]:
+    """The modules that taps at some paths put their hooks on."""
+    modules = [find_module(model, path) for path in paths]
+    return {called for module in modules
+            for called in (module if isinstance(module, nn.ModuleList) else [module])}
 
 
 @contextmanager

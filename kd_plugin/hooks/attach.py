@@ -26,11 +26,12 @@ def attach_to_runners() -> None:
     if hasattr(Runner.register_hooks, '__wrapped__'):
         return
     register_hooks, build = Runner.register_hooks, Runner.build_optim_wrapper
+    compile_model = Runner._maybe_compile
 
     @wraps(register_hooks)
     def with_hooks(self: Runner, *args: Any, **kwargs: Any) -> None:
         register_hooks(self, *args, **kwargs)
-        _add_hooks(self, self.cfg.get('compile'))
+        _add_hooks(self)
 
     @wraps(build)
     def with_groups(self: Runner, optim_wrapper: Any) -> Any:
@@ -49,7 +50,13 @@ def attach_to_runners() -> None:
 
         return build_with_groups(model, build_for)
 
+    @wraps(compile_model)
+    def in_parts(self: Runner, target: str) -> None:
+        if not _compiled(self.model, self.cfg.get('compile')):
+            compile_model(self, target)
+
     Runner.register_hooks = with_hooks
+    Runner._maybe_compile = in_parts
     Runner.build_optim_wrapper = with_groups
     _attach_to_flexible_runner()
 
@@ -57,11 +64,12 @@ def attach_to_runners() -> None:
 def _attach_to_flexible_runner() -> None:
     """The same for the runner that leaves model and optimizer to a strategy."""
     load_or_resume, build = FlexibleRunner.load_or_resume, BaseStrategy.build_optim_wrapper
+    compile_model = BaseStrategy.compile_model
 
     @wraps(load_or_resume)
     def with_hooks(self: FlexibleRunner) -> None:
         # This runner registers its hooks before it has a model; here is the first use of both.
-        _add_hooks(self, self._compile)
+        _add_hooks(self)
         load_or_resume(self)
 
     @wraps(build)
@@ -77,15 +85,31 @@ def _attach_to_flexible_runner() -> None:
             )
         return build_with_groups(distiller, lambda student: build(self, optim_wrapper, student))
 
+    @wraps(compile_model)
+    def in_parts(self: BaseStrategy, model: Any, compile: dict | bool = False) -> Any:
+        return model if _compiled(model, compile) else compile_model(self, model, compile)
+
     FlexibleRunner.load_or_resume = with_hooks
+    BaseStrategy.compile_model = in_parts
     BaseStrategy.build_optim_wrapper = with_groups
 
 
-def _add_hooks(runner: Runner | FlexibleRunner, compiles: Any) -> None:
+def _compiled(model: Any, options: dict | bool | None) -> bool:
+    """Compile a distiller by the runner's ``compile`` option; False where there is nothing to do."""
+    distiller = unwrapped(model)
+    if not options or not isinstance(distiller, BaseDistiller):
+        return False
+    options = {} if options is True else dict(options)
+    options.pop('target', None)  # a method of the whole model
+    distiller.compile(**options)
+    return True
+
+
+def _add_hooks(runner: Runner | FlexibleRunner) -> None:
     """Register the hooks that a distiller needs, those that are not there yet.
 
     Raises:
-        ValueError: A model wrapper or an option under which a distiller does not work.
+        ValueError: A model wrapper under which a distiller does not work.
     """
     model = unwrapped(runner.model)
     if not isinstance(model, BaseDistiller):
@@ -97,11 +121,6 @@ def _add_hooks(runner: Runner | FlexibleRunner, compiles: Any) -> None:
             f'a distiller cannot be wrapped in {type(runner.model).__name__}, which splits the '
             "model up; write model_wrapper_cfg=dict(type='MMDistributedDataParallel') or leave "
             'it out'
-        )
-    if compiles:
-        raise ValueError(
-            f'compile={compiles!r} does not go with a distiller: taps are hooks that each '
-            'iteration sets anew, and compiled code would keep those of the first; leave it out'
         )
     wanted = [DistillationHook] + [TeacherAccuracyHook] * (model.acclimation is not None)
     for kind in wanted:

@@ -27,6 +27,7 @@ def gradients(kind, **options):
 @pytest.mark.parametrize(('options', 'dtype', 'tolerance'), [
     (dict(channels_last=True), torch.float32, 1e-3),
     (dict(dtype='bfloat16'), torch.bfloat16, 0.1),
+    (dict(compile=dict(backend='aot_eager')), torch.float32, 1e-3),
 ])  # fmt: skip
 def test_teachers_options_change_no_more_than_rounding(kind, options, dtype, tolerance):
     plain, gradient, _ = gradients(kind)

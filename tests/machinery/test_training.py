@@ -5,7 +5,7 @@ import copy
 import pairs
 import pytest
 import torch
-from mmengine.runner import FlexibleRunner
+from mmengine.runner import FlexibleRunner, Runner
 
 from kd_plugin.hooks import DistillationHook, TeacherAccuracyHook
 
@@ -183,11 +183,19 @@ def test_flexible_runner_keeps_a_distillation_resumable(tmp_path, digits):
     assert same(whole.state_dict(), plain['state_dict'])
 
 
-def test_compiling_is_refused(tmp_path, digits):
-    with pytest.raises(ValueError, match='compile=True does not go with a distiller'):
-        pairs.runner(pairs.pair('pspnet'), tmp_path, digits, seg=True, compile=True)
-    runner = pairs.runner(pairs.pair('pspnet'), tmp_path, digits, seg=True, kind=FlexibleRunner)
-    runner._compile = dict(backend='eager')
-    runner.model = pairs.build(runner.model)
-    with pytest.raises(ValueError, match='does not go with a distiller'):
-        runner.load_or_resume()
+@pytest.mark.parametrize('kind', [Runner, FlexibleRunner])
+def test_compiled_it_trains_the_same(kind, tmp_path, digits):
+    cfg = pairs.pair('pspnet')
+    cfg['acclimation'] = {}
+    models = []
+    for name, options in (('plain', False), ('compiled', dict(backend='eager'))):
+        runner = pairs.runner(cfg, tmp_path / name, digits, seg=True, max_iters=2, kind=kind,
+                              compile=options, **copy.deepcopy(pairs.NO_VALIDATION))
+        runner._compile = options  # FlexibleRunner.from_cfg leaves it out
+        runner.train()
+        models.append(runner.model)
+    plain, compiled = models
+    for model in (compiled.student, compiled.teacher):
+        assert model.backbone.layer3._compiled_call_impl is not None
+    assert same(plain.state_dict(), compiled.state_dict())
+    assert same(plain.distillation_state(), compiled.distillation_state())

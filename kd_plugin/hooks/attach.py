@@ -95,7 +95,7 @@ def _attach_to_flexible_runner() -> None:
 
 
 def _compiled(model: Any, options: dict | bool | None) -> bool:
-    """Compile a distiller by the runner's ``compile`` option; False where there is nothing to do."""
+    """Compile a distiller as the runner's ``compile`` says; False where nothing was to do."""
     distiller = unwrapped(model)
     if not options or not isinstance(distiller, BaseDistiller):
         return False

@@ -147,8 +147,8 @@ def test_mixed_precision_trains_with_losses_in_fp32(kind, tmp_path, digits, monk
     cfg = pairs.pair(kind)
     cfg['acclimation'] = {}
     if kind == 'retinanet':
-        # PyTorch's bfloat16 gradient of a convolution of stride 2 over a map of 1x1, as P6 of these
-        # images is, holds uninitialised memory; level 7 is pooled here instead.
+        # PyTorch's bfloat16 gradient of a convolution of stride 2 over a map of 1x1, as P6 is of
+        # these images, holds uninitialised memory; level 7 is pooled here instead.
         cfg['student']['neck']['add_extra_convs'] = False
     runner = pairs.runner(
         cfg, tmp_path, digits, seg=kind == 'pspnet', max_iters=2,

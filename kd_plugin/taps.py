@@ -16,9 +16,11 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     Raises:
         ValueError: There is none; the message lists the closest paths.
     """
-    modules = dict(model.named_modules())
-    if path in modules:
-        return modules[path]
+    try:
+        # Not by named_modules(): wrappers of modules (FSDP's, say) have a part of their own there.
+        return model.get_submodule(path)
+    except AttributeError:
+        modules = dict(model.named_modules())
     # A longer path ranks by the part that exists: its children are what was meant.
     parent = path.rpartition('.')[0]
     while parent and parent not in modules:

@@ -1,11 +1,9 @@
-"""One of the two processes of tests/test_distributed.py: python distributed_worker.py OUT RANK.
-
-mmengine's launchers select a GPU, so the group is made here.
-"""
+"""One of the two processes of tests/test_distributed.py: python distributed_worker.py OUT RANK."""
 
 import sys
 
 import distributed_cases
+import processes
 import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
@@ -13,8 +11,7 @@ from mmengine.model import MMDistributedDataParallel
 
 def main(out, rank):
     torch.set_num_threads(1)
-    dist.init_process_group(
-        'gloo', init_method=f'file://{out}/meeting', rank=rank, world_size=2)
+    processes.meet(out, rank)
     found = {'losses': [distributed_cases.loss(*case, shares=[rank])
                         for case in distributed_cases.CASES]}
     model = MMDistributedDataParallel(distributed_cases.distiller(), find_unused_parameters=False)

@@ -1,30 +1,16 @@
 """Two processes train as one does on the joint batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import distributed_cases
+import processes
 import pytest
 import torch
-
-TESTS = Path(__file__).parent
 
 
 @pytest.fixture(scope='module')
 def found(tmp_path_factory):
     """What each of two processes found."""
     out = tmp_path_factory.mktemp('processes')
-    path = os.pathsep.join(map(str, [TESTS, TESTS / 'compatibility', TESTS.parent]))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-W', 'ignore', str(TESTS / 'distributed_worker.py'), str(out),
-             str(rank)], env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
-            cwd=TESTS.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for rank in range(2)]  # fmt: skip
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert not any(process.returncode for process in processes), '\n'.join(outputs)
+    processes.start('distributed_worker.py', out)
     return [torch.load(out / f'{rank}.pth', weights_only=True) for rank in range(2)]
 
 

@@ -471,7 +471,7 @@ class BaseDistiller(BaseModel):
 
     def distillation_state(self) -> dict[str, Tensor]:
         """What a resumed run needs beside the student: aligners, losses, the teacher's changes."""
-        return copy.deepcopy(self._own_modules().state_dict())
+        return copy.deepcopy(self.own_modules().state_dict())
 
     def load_distillation_state(self, state: dict[str, Tensor]) -> None:
         """Put back what :meth:`distillation_state` returned.
@@ -480,14 +480,14 @@ class BaseDistiller(BaseModel):
             ValueError: It was written with other distill entries or acclimated modules.
         """
         try:
-            self._own_modules().load_state_dict(state)
+            self.own_modules().load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(
                 'the checkpoint was written with another distill or acclimation than this config '
                 f'has; resume with the config it was written with: {error}'
             ) from error
 
-    def _own_modules(self) -> nn.ModuleDict:
+    def own_modules(self) -> nn.ModuleDict:
         """What is neither the student nor frozen."""
         own = nn.ModuleDict({'entries': self.entries})
         if self.acclimation is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
+from mmengine import _strategy
 from mmengine._strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
+from mmengine.hooks import EMAHook
 from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
 from mmengine.runner import FlexibleRunner, Runner
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -59,6 +61,10 @@ def attach_to_runners() -> None:
     Runner._maybe_compile = in_parts
     Runner.build_optim_wrapper = with_groups
     _attach_to_flexible_runner()
+    if hasattr(_strategy, 'FSDPStrategy'):  # a torch without torch.distributed has none
+        from .sharding import attach_to_fsdp
+
+        attach_to_fsdp()
 
 
 def _attach_to_flexible_runner() -> None:
@@ -80,8 +86,8 @@ def _attach_to_flexible_runner() -> None:
         if not (isinstance(self, SingleDeviceStrategy) or type(self) is DDPStrategy):
             raise ValueError(
                 f'a distiller cannot be trained with {type(self).__name__}, which splits the '
-                "model or keeps it in a form of its own; write strategy=dict(type='DDPStrategy') "
-                'or leave it out'
+                "model or keeps it in a form of its own; write strategy=dict(type='DDPStrategy'), "
+                "dict(type='FSDPStrategy', state_dict_cfg='full') or leave it out"
             )
         return build_with_groups(distiller, lambda student: build(self, optim_wrapper, student))
 
@@ -119,8 +125,14 @@ def _add_hooks(runner: Runner | FlexibleRunner) -> None:
             or isinstance(runner.model, MMSeparateDistributedDataParallel)):
         raise ValueError(
             f'a distiller cannot be wrapped in {type(runner.model).__name__}, which splits the '
-            "model up; write model_wrapper_cfg=dict(type='MMDistributedDataParallel') or leave "
-            'it out'
+            "model up; write model_wrapper_cfg=dict(type='MMDistributedDataParallel'), leave it "
+            "out, or take runner_type='FlexibleRunner' with strategy=dict(type='FSDPStrategy', "
+            "state_dict_cfg='full')"
+        )
+    if is_model_wrapper(model.student) and any(isinstance(hook, EMAHook) for hook in runner.hooks):
+        raise ValueError(
+            'EMAHook does not go with FSDPStrategy and a distiller: it copies the model, and '
+            "shards cannot be copied; leave it out, or write strategy=dict(type='DDPStrategy')"
         )
     wanted = [DistillationHook] + [TeacherAccuracyHook] * (model.acclimation is not None)
     for kind in wanted:

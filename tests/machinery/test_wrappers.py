@@ -8,7 +8,12 @@ import torch
 import torch.distributed as dist
 from mmdet.engine.hooks.sync_norm_hook import get_norm_states
 from mmengine._strategy import ColossalAIStrategy, DeepSpeedStrategy
-from mmengine.model import MMDistributedDataParallel, MMSeparateDistributedDataParallel
+from mmengine.hooks import EMAHook
+from mmengine.model import (
+    MMDistributedDataParallel,
+    MMFullyShardedDataParallel,
+    MMSeparateDistributedDataParallel,
+)
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
@@ -54,6 +59,15 @@ def test_wrappers_that_split_a_model_are_refused(group):
         pairs.build(pairs.pair('pspnet')), broadcast_buffers=False, find_unused_parameters=False)
     with pytest.raises(ValueError, match='MMSeparate.*write model_wrapper_cfg'):
         _add_hooks(SimpleNamespace(model=model, hooks=[]), None)
+
+
+def test_an_average_of_shards_is_refused(group):
+    model = pairs.build(pairs.pair('pspnet'))
+    hooks = [EMAHook()]
+    _add_hooks(SimpleNamespace(model=model, hooks=hooks, register_hook=hooks.append), None)
+    model.student = MMFullyShardedDataParallel(model.student, device_id='cpu')
+    with pytest.raises(ValueError, match='EMAHook does not go with FSDPStrategy.*leave it out'):
+        _add_hooks(SimpleNamespace(model=model, hooks=hooks), None)
 
 
 @pytest.mark.parametrize('kind', [DeepSpeedStrategy, ColossalAIStrategy])

@@ -1,0 +1,34 @@
+"""Two processes of one group, on one machine's CPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+
+TESTS = Path(__file__).parent
+
+
+def start(worker, out):
+    """Run tests/<worker> as ranks 0 and 1: python <worker> OUT RANK.
+
+    Raises:
+        AssertionError: One of them failed; with what both printed.
+    """
+    path = os.pathsep.join(map(str, [TESTS, TESTS / 'compatibility', TESTS.parent]))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-W', 'ignore', str(TESTS / worker), str(out), str(rank)],
+            env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1',
+                 'CUDA_VISIBLE_DEVICES': ''},
+            cwd=TESTS.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for rank in range(2)]  # fmt: skip
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert not any(process.returncode for process in processes), '\n'.join(outputs)
+
+
+def meet(out, rank):
+    """Make the group, in a worker: mmengine's launchers would select a GPU."""
+    dist.init_process_group(
+        'gloo', init_method=f'file://{out}/meeting', rank=rank, world_size=2)

@@ -49,29 +49,36 @@ def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable
     _, plain = trainable(model_cfg.student)
     distiller, distilled = trainable(model_cfg)
     data = distiller.data_preprocessor(copy.deepcopy(batch), True)
+    teacher = teaching(distiller, data)
+    return dict(student=plain, teacher=teacher, distilled=distilled)
+
+
+def teaching(distiller: torch.nn.Module, data: dict) -> Callable[[], dict]:
+    """A function that runs the tapped parts of the teacher on the RoIs of one student's step."""
     entries = list(distiller.entries)
     sources = {distiller._sources[entry.name] for entry in entries} - {None}
     with torch.no_grad(), Taps(distiller.student, arguments=sources) as taps:
         distiller.student(**data, mode='loss')
     rois = {source: taps.take(source)[0] for source in sources}
-
-    def teacher() -> None:
-        with torch.no_grad():
-            distiller._teach(**data, wanted=distiller._wanted(entries), rois=rois)
-
-    return dict(student=plain, teacher=teacher, distilled=distilled)
+    return torch.no_grad()(
+        lambda: distiller._teach(**data, wanted=distiller._wanted(entries), rois=rois))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def read_arguments(description: str | None) -> argparse.Namespace:
+    """Configs, image size, batch size and rounds."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument('configs', nargs='+')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
                         help='of the images; by default what the config trains at')
     parser.add_argument('--images', type=int, default=2, help='in the batch')
     parser.add_argument('--rounds', type=int, default=7)
-    args = parser.parse_args()
     warnings.filterwarnings('ignore')
-    MMLogger.get_instance('step', log_level='ERROR')
+    MMLogger.get_instance('benchmark', log_level='ERROR')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = read_arguments(__doc__)
     for path in args.configs:
         cfg = Config.fromfile(path)
         size = tuple(args.size) if args.size else training_size(cfg)

@@ -58,16 +58,16 @@ def test_wrappers_that_split_a_model_are_refused(group):
     model = MMSeparateDistributedDataParallel(
         pairs.build(pairs.pair('pspnet')), broadcast_buffers=False, find_unused_parameters=False)
     with pytest.raises(ValueError, match='MMSeparate.*write model_wrapper_cfg'):
-        _add_hooks(SimpleNamespace(model=model, hooks=[]), None)
+        _add_hooks(SimpleNamespace(model=model, hooks=[]))
 
 
 def test_an_average_of_shards_is_refused(group):
     model = pairs.build(pairs.pair('pspnet'))
     hooks = [EMAHook()]
-    _add_hooks(SimpleNamespace(model=model, hooks=hooks, register_hook=hooks.append), None)
+    _add_hooks(SimpleNamespace(model=model, hooks=hooks, register_hook=hooks.append))
     model.student = MMFullyShardedDataParallel(model.student, device_id='cpu')
     with pytest.raises(ValueError, match='EMAHook does not go with FSDPStrategy.*leave it out'):
-        _add_hooks(SimpleNamespace(model=model, hooks=hooks), None)
+        _add_hooks(SimpleNamespace(model=model, hooks=hooks))
 
 
 @pytest.mark.parametrize('kind', [DeepSpeedStrategy, ColossalAIStrategy])

@@ -26,7 +26,13 @@ from kd_plugin.taps import Taps
 from kd_plugin.teacher import build_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-from check_config import open_residual_branches, synthetic_batch, training_size, without_weights
+from check_config import (
+    open_residual_branches,
+    synthetic_batch,
+    taking_images_of,
+    training_size,
+    without_weights,
+)
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
@@ -34,7 +40,7 @@ DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable]:
     """The three functions that are timed, each of them one iteration."""
     init_default_scope(cfg.default_scope)
-    model_cfg = without_weights(cfg.model)
+    model_cfg = taking_images_of(size, without_weights(cfg.model))
     batch = synthetic_batch(cfg, size, images)
 
     def trainable(model_cfg: dict) -> tuple[torch.nn.Module, Callable]:

@@ -15,7 +15,13 @@ import torch
 from measure import ratio, times
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from step import open_residual_branches, synthetic_batch, training_size, without_weights
+from step import (
+    open_residual_branches,
+    synthetic_batch,
+    taking_images_of,
+    training_size,
+    without_weights,
+)
 from torch import Tensor
 
 from kd_plugin.teacher import build_model
@@ -28,9 +34,11 @@ OPTIONS: dict[str, dict] = {
 }
 
 
-def teacher_under(cfg: Config, batch: dict, options: dict) -> Callable[[], list[Tensor]]:
+def teacher_under(
+    cfg: Config, size: tuple[int, int], batch: dict, options: dict
+) -> Callable[[], list[Tensor]]:
     """A function that runs the tapped parts of the teacher and returns what they give."""
-    model_cfg = without_weights(cfg.model)
+    model_cfg = taking_images_of(size, without_weights(cfg.model))
     model_cfg.teacher.update(options)
     torch.manual_seed(0)
     distiller = build_model(model_cfg, cfg.default_scope)
@@ -56,7 +64,8 @@ def main() -> None:
         init_default_scope(cfg.default_scope)
         size = tuple(args.size) if args.size else training_size(cfg)
         batch = synthetic_batch(cfg, size, args.images)
-        functions = {name: teacher_under(cfg, batch, options) for name, options in OPTIONS.items()}
+        functions = {name: teacher_under(cfg, size, batch, options)
+                     for name, options in OPTIONS.items()}
         expected = functions['fp32']()
         found = times(functions, args.rounds)
         for name in [name for name in OPTIONS if name != 'fp32']:

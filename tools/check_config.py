@@ -43,6 +43,14 @@ def without_weights(config: Any) -> Any:
     return config
 
 
+def taking_images_of(size: tuple[int, int], model: ConfigDict) -> ConfigDict:
+    """A model's dict, as it is, with ``size`` for what its preprocessor pads to, if it pads."""
+    for part in (model, model.get('student') or {}):
+        if (part.get('data_preprocessor') or {}).get('size') is not None:
+            part['data_preprocessor']['size'] = size
+    return model
+
+
 def training_size(cfg: Config) -> tuple[int, int]:
     """Height and width of the training images, from the crop or the last resize."""
     dataset = cfg.train_dataloader.dataset
@@ -155,7 +163,8 @@ def check(path: str, size: tuple[int, int] | None = None, images: int | None = N
     init_default_scope(cfg.default_scope)
     size = size or training_size(cfg)
     images = images or (2 if cfg.default_scope == 'mmseg' else 1)
-    model = revert_sync_batchnorm(build_model(without_weights(cfg.model), cfg.default_scope))
+    model_cfg = taking_images_of(size, without_weights(cfg.model))
+    model = revert_sync_batchnorm(build_model(model_cfg, cfg.default_scope))
     model.init_weights()
     open_residual_branches(model)
     model.train()

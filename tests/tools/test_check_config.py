@@ -1,9 +1,10 @@
 """Configs are proven by one real optimizer step."""
 
+import copy
 from pathlib import Path
 
 import pytest
-from check_config import check, training_size
+from check_config import check, taking_images_of, training_size
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,15 @@ def test_a_loss_that_is_not_finite_is_an_error(tmp_path):
         "model = dict(decode_head=dict(loss_decode=dict(loss_weight=float('nan'))))\n")
     with pytest.raises(SystemExit, match='not finite.*loss'):
         check(str(config), (64, 64))
+
+
+def test_a_segmentor_pads_to_the_size_that_is_asked_for():
+    padding = dict(data_preprocessor=dict(type='SegDataPreProcessor', size=(512, 1024)))
+    resized = dict(data_preprocessor=dict(type='SegDataPreProcessor', size=(64, 64)))
+    for model, expected in (
+            (padding, resized), (dict(student=padding), dict(student=resized)),
+            (dict(type='RetinaNet'), dict(type='RetinaNet'))):
+        assert taking_images_of((64, 64), copy.deepcopy(model)) == expected
 
 
 def test_the_size_comes_from_the_pipeline():

@@ -2,7 +2,8 @@
 
 Each precision trains with the same seed; what is printed is how many losses were not finite, the
 mean loss of the last hundred iterations and the final metric. Without a GPU only bfloat16 is
-possible, and mmengine's wrapper is told that there is one, as its scaler is not needed then.
+possible, and mmengine's wrapper is told that there is one, as its scaler is not needed then. The
+config's teacher must be there: tools/run_experiments.py trains it.
 """
 
 from __future__ import annotations

@@ -36,6 +36,20 @@ def compile_parts(model: nn.Module, fixed: Collection[nn.Module], **options: Any
     return compiled
 
 
+def read_options(compile: dict | bool) -> dict:
+    """The keyword arguments for ``torch.compile`` that a ``compile`` option stands for.
+
+    Raises:
+        ValueError: It is neither a truth value nor a dict.
+    """
+    if not isinstance(compile, (bool, dict)):
+        raise ValueError(
+            f'compile={compile!r} is a {type(compile).__name__}; write compile=True, or a dict of '
+            "options for torch.compile, such as dict(mode='reduce-overhead')"
+        )
+    return {} if isinstance(compile, bool) else dict(compile)
+
+
 def _is_called(module: nn.Module) -> bool:
     """Whether its owner calls it: not a list of modules, and no head with a loss of its own."""
     return type(module).forward is not nn.Module.forward and not hasattr(module, 'loss')

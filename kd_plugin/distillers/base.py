@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kd_plugin.acclimation import Acclimation
 from kd_plugin.class_map import ClassMap, read_class_names
-from kd_plugin.compiling import compile_parts
+from kd_plugin.compiling import compile_parts, read_options
 from kd_plugin.idle import StandIn, bypass, find_idle
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
@@ -109,7 +109,7 @@ class BaseDistiller(BaseModel):
             }  # fmt: skip
             self._probe()
         if teacher.get('compile'):
-            self._compile_teacher(teacher['compile'])
+            self._compile_teacher(**read_options(teacher['compile']))
         self._register_state_dict_hook(_keep_student_keys)
 
     @property
@@ -139,6 +139,8 @@ class BaseDistiller(BaseModel):
     def compile(self, **options: Any) -> None:  # type: ignore[override]
         """Compile what no tap is in of student and teacher, see :mod:`kd_plugin.compiling`.
 
+        A teacher with a ``compile`` option of its own is left to that.
+
         Args:
             options: For ``torch.compile``.
         """
@@ -148,12 +150,13 @@ class BaseDistiller(BaseModel):
         paths = [entry.student for entry in self.entries] + [p for p in arguments if p]
         parts = compile_parts(self.student, _hooked(self.student, paths), **options)
         print_log(f'torch.compile in the student: {", ".join(parts)}', logger='current')
-        self._compile_teacher(options)
+        if 'compile' not in self._frozen.options:
+            self._compile_teacher(**options)
 
-    def _compile_teacher(self, options: dict | bool) -> None:
+    def _compile_teacher(self, **options: Any) -> None:
         fixed = _hooked(self.teacher, [entry.teacher for entry in self.entries])
         fixed |= {owner for owner, _, _ in self._frozen.idle}
-        parts = compile_parts(self.teacher, fixed, **({} if options is True else options))
+        parts = compile_parts(self.teacher, fixed, **options)
         print_log(f'torch.compile in the teacher: {", ".join(parts)}', logger='current')
 
     # ------------------------------------------------------------------ the training step

@@ -12,6 +12,7 @@ from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
 from mmengine.runner import FlexibleRunner, Runner
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from kd_plugin.compiling import read_options
 from kd_plugin.distillers import BaseDistiller
 from kd_plugin.optimizer import build_with_groups
 
@@ -54,7 +55,7 @@ def attach_to_runners() -> None:
 
     @wraps(compile_model)
     def in_parts(self: Runner, target: str) -> None:
-        if not _compiled(self.model, self.cfg.get('compile')):
+        if not _compile_distiller(self.model, self.cfg.get('compile')):
             compile_model(self, target)
 
     Runner.register_hooks = with_hooks
@@ -93,19 +94,30 @@ def _attach_to_flexible_runner() -> None:
 
     @wraps(compile_model)
     def in_parts(self: BaseStrategy, model: Any, compile: dict | bool = False) -> Any:
-        return model if _compiled(model, compile) else compile_model(self, model, compile)
+        if _compile_distiller(model, compile):
+            return model
+        return compile_model(self, model, compile)
 
     FlexibleRunner.load_or_resume = with_hooks
     BaseStrategy.compile_model = in_parts
     BaseStrategy.build_optim_wrapper = with_groups
 
 
-def _compiled(model: Any, options: dict | bool | None) -> bool:
-    """Compile a distiller as the runner's ``compile`` says; False where nothing was to do."""
+def _compile_distiller(model: Any, compile: dict | bool | None) -> bool:
+    """Compile a distiller by a runner's ``compile`` option; False where mmengine's way is right.
+
+    Raises:
+        ValueError: Not an option, or the student is split.
+    """
     distiller = unwrapped(model)
-    if not options or not isinstance(distiller, BaseDistiller):
+    if not compile or not isinstance(distiller, BaseDistiller):
         return False
-    options = {} if options is True else dict(options)
+    if is_model_wrapper(distiller.student):
+        raise ValueError(
+            f'compile={compile!r} does not go with FSDPStrategy and a distiller: shards are '
+            'gathered by hooks of the modules that would be compiled; leave it out'
+        )
+    options = read_options(compile)
     options.pop('target', None)  # a method of the whole model
     distiller.compile(**options)
     return True

@@ -11,6 +11,8 @@ def gradients(kind, **options):
     cfg = pairs.pair(kind)
     cfg['teacher'].update(options)
     distiller = pairs.build(cfg).train()
+    compiled = [m for m in distiller.teacher.modules() if m._compiled_call_impl is not None]
+    assert bool(compiled) == ('compile' in options)
     seen = []
     tap = distiller.entries[0].teacher
     distiller.teacher.get_submodule(tap).register_forward_hook(

@@ -18,7 +18,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 
-from kd_plugin.hooks.attach import _add_hooks
+from kd_plugin.hooks.attach import _add_hooks, _compile_distiller
 
 
 @pytest.fixture
@@ -61,13 +61,15 @@ def test_wrappers_that_split_a_model_are_refused(group):
         _add_hooks(SimpleNamespace(model=model, hooks=[]))
 
 
-def test_an_average_of_shards_is_refused(group):
+def test_averages_and_compiled_code_of_shards_are_refused(group):
     model = pairs.build(pairs.pair('pspnet'))
     hooks = [EMAHook()]
     _add_hooks(SimpleNamespace(model=model, hooks=hooks, register_hook=hooks.append))
     model.student = MMFullyShardedDataParallel(model.student, device_id='cpu')
     with pytest.raises(ValueError, match='EMAHook does not go with FSDPStrategy.*leave it out'):
         _add_hooks(SimpleNamespace(model=model, hooks=hooks))
+    with pytest.raises(ValueError, match='compile=True does not go with FSDP.*leave it out'):
+        _compile_distiller(model, True)
 
 
 @pytest.mark.parametrize('kind', [DeepSpeedStrategy, ColossalAIStrategy])

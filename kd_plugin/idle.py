@@ -2,8 +2,8 @@
 
 A detection head computes classes and boxes side by side; a teacher that is asked for its class
 logits need not run the box branch. Which modules are idle is not written down per architecture
-but found once: a module is idle if it runs and no gradient flows from the tapped outputs to any
-of its parameters. In later passes its place is taken by a function that hands its input on.
+but found once: a module is idle if it runs and none of its parameters is in the graph behind the
+tapped outputs. In later passes its place is taken by a function that hands its input on.
 """
 
 from __future__ import annotations
@@ -62,27 +62,41 @@ def find_idle(model: nn.Module, run: Callable[[], list[Tensor]]) -> list[StandIn
             parameter.requires_grad_(True)
         with torch.enable_grad():
             outputs = run()
-            total = sum(output.float().sum() for output in outputs)
-            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
         for parameter, flag in zip(parameters, flags, strict=True):
             parameter.requires_grad_(flag)
-    used = {id(p) for p, g in zip(parameters, gradients, strict=True) if g is not None}
+    used = _leaves(outputs)
+    outputs = [output.detach() for output in outputs]
 
     def is_idle(module: nn.Module) -> bool:
-        own = list(module.parameters())
-        return module in called and bool(own) and not any(id(p) in used for p in own)
+        own = set(module.parameters())
+        return module in called and bool(own) and used.isdisjoint(own)
 
     stand_ins = list(_stand_ins(model, is_idle))
-    expected = [output.detach() for output in outputs]
     try:
         with torch.no_grad(), bypass(stand_ins):
             got = run()
     except Exception:
         return []
-    return stand_ins if _equal(expected, got) else []
+    return stand_ins if _equal(outputs, got) else []
+
+
+def _leaves(outputs: list[Tensor]) -> set[Tensor]:
+    """The leaf tensors in the graph behind some outputs."""
+    # Walked, not differentiated: gradients would need as much memory as the model itself.
+    leaves: set[Tensor] = set()
+    nodes = {output.grad_fn for output in outputs} - {None}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, 'variable'):
+            leaves.add(node.variable)
+        found = {following for following, _ in node.next_functions if following} - nodes
+        nodes |= found
+        waiting += found
+    return leaves
 
 
 def _equal(expected: list[Tensor], got: list[Tensor]) -> bool:

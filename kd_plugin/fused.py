@@ -210,7 +210,7 @@ def _near_means(
 
 def _summed(sums: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Sums and the number of their summands over all processes."""
-    both = torch.cat([sums.flatten(), sums.new_tensor([count])])
+    both = torch.cat([sums.flatten(), sums.new_full((1,), count)])
     dist.all_reduce(both)
     return both[:-1].view_as(sums), both[-1].clamp_min(1)
 

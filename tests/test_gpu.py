@@ -1,0 +1,176 @@
+"""What holds on a CPU holds on a GPU, in every precision, and the host does not wait for it."""
+
+import copy
+import warnings
+
+import pairs
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from kd_plugin import fused
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+
+LOSSES = {
+    'dist_sigmoid': dict(type='DISTLoss', activation='sigmoid'),
+    'dist_softmax': dict(type='DISTLoss'),
+    'dist_anchors': dict(type='DISTLoss', activation='sigmoid', num_classes=20),
+    'features': dict(type='FeatureRelationLoss'),
+    'kd': dict(type='LogitKLLoss'),
+    'mimic': dict(type='FeatureMimicLoss'),
+}
+# By the formulas, and by the fused kernels.
+SHAPES = {'small': (2, 40, 9, 13), 'large': (2, 80, 50, 84)}
+
+
+@pytest.fixture(autouse=True)
+def full_fp32():
+    """Convolutions of fp32 numbers in fp32, as on a CPU."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def value_and_gradient(loss, student, teacher):
+    student = student.detach().requires_grad_()
+    value = loss(student, teacher)
+    value.backward()
+    return value.detach(), student.grad
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('name', LOSSES)
+def test_losses_are_those_of_a_cpu(name, shape):
+    loss = MODELS.build(LOSSES[name])
+    student, teacher = torch.randn(2, *SHAPES[shape])
+    assert fused.pays(student) == (shape == 'large')
+    value, gradient = value_and_gradient(loss, student.double(), teacher.double())
+    got, moved = value_and_gradient(loss, student.cuda(), teacher.cuda())
+    assert got.is_cuda and got.dtype == torch.float32
+    torch.testing.assert_close(got.cpu(), value.float(), rtol=1e-5, atol=1e-6)
+    scale = gradient.abs().max()
+    torch.testing.assert_close(moved.cpu() / scale, gradient / scale, rtol=0, atol=1e-4,
+                               check_dtype=False)
+    assert fused._Compiled.works
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('name', LOSSES)
+def test_half_precision_is_widened_inside_autocast(name, dtype):
+    loss = MODELS.build(LOSSES[name])
+    student, teacher = (torch.randn(2, *SHAPES['large'], device='cuda') * 20).to(dtype)
+    expected, _ = value_and_gradient(loss, student.float(), teacher.float())
+    with torch.autocast('cuda', dtype):
+        value, gradient = value_and_gradient(loss, student, teacher)
+    assert value.dtype == torch.float32 and gradient.dtype == dtype
+    assert gradient.isfinite().all()
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('name', LOSSES)
+def test_no_loss_waits_for_the_gpu(name, shape):
+    loss = MODELS.build(LOSSES[name])
+    student, teacher = torch.randn(2, *SHAPES[shape], device='cuda')
+    value_and_gradient(loss, student, teacher)  # compiles
+    assert waits(lambda: value_and_gradient(loss, student, teacher)) == 0
+
+
+def waits(function):
+    """How often a call makes the host wait for the GPU."""
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode('warn')
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter('always')
+            function()
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    return sum('synchroniz' in str(warning.message) for warning in found)
+
+
+def test_waits_are_counted():
+    flags = torch.ones(3, device='cuda', dtype=torch.bool)
+    assert waits(lambda: flags + flags) == 0
+    assert waits(lambda: (flags.nonzero(), flags.sum().item())) >= 2
+
+
+def gradient(model):
+    return torch.cat([p.grad.flatten().cpu() for p in model.parameters() if p.grad is not None])
+
+
+def step(model, data):
+    model.zero_grad()
+    losses = model(**data, mode='loss')
+    total = sum(torch.as_tensor(part).sum() for name, loss in losses.items() if 'loss' in name
+                for part in (loss if isinstance(loss, list) else [loss]))
+    total.backward()
+    return losses
+
+
+@pytest.mark.parametrize('kind', ['retinanet', 'pspnet'])
+def test_a_training_step_is_that_of_a_cpu(kind):
+    distiller = pairs.build(pairs.pair(kind)).eval()  # no dropout
+    data = pairs.batch(distiller, kind)
+    expected = step(distiller, data)
+    direction = gradient(distiller)
+    distiller.cuda()
+    assert next(distiller.teacher.parameters()).is_cuda
+    got = step(distiller, dict(inputs=data['inputs'].cuda(),
+                               data_samples=[sample.cuda() for sample in data['data_samples']]))
+    for entry in distiller.entries:
+        torch.testing.assert_close(
+            got[entry.key].cpu(), expected[entry.key], rtol=1e-3, atol=1e-4)
+    assert torch.cosine_similarity(direction, gradient(distiller), 0) > 0.999
+
+
+@pytest.mark.parametrize('kind', ['retinanet', 'pspnet'])
+def test_a_training_step_waits_no_more_often_than_the_plain_students(kind):
+    distiller = pairs.build(pairs.pair(kind)).cuda()
+    data = pairs.batch(distiller, kind)
+    for model in (distiller.student, distiller):
+        step(model, data)
+    plain, distilled = (waits(lambda model=model: step(model, data))
+                        for model in (distiller.student, distiller))
+    assert distilled == plain
+
+
+@pytest.mark.parametrize(('kind', 'dtype'), [
+    ('retinanet', 'float16'), ('retinanet', 'bfloat16'), ('pspnet', 'float16'),
+    ('pspnet', 'bfloat16'), ('faster_rcnn', 'float16'),  # mmcv's operators know no bfloat16
+])  # fmt: skip
+def test_mixed_precision_trains_with_losses_in_fp32(kind, dtype, tmp_path, digits):
+    cfg = pairs.pair(kind)
+    cfg['acclimation'] = {}
+    optim_wrapper = dict(type='AmpOptimWrapper', dtype=dtype)
+    runner = pairs.runner(cfg, tmp_path, digits, seg=kind == 'pspnet',
+                          optim_wrapper=optim_wrapper, **copy.deepcopy(pairs.NO_VALIDATION))
+    losses = set()
+    for entry in runner.model.entries:
+        entry.loss.register_forward_hook(
+            lambda module, args, output: losses.add((output.dtype, output.isfinite().item())))
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    runner.train()
+    after = runner.model.state_dict()
+    assert losses == {(torch.float32, True)}
+    assert all(value.isfinite().all() for value in after.values())
+    assert any(not torch.equal(value.to(after[key].device), after[key])
+               for key, value in before.items())
+
+
+@pytest.mark.parametrize('options', [
+    dict(dtype='float16'), dict(dtype='bfloat16'), dict(channels_last=True), dict(compile=True),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize('kind', ['retinanet', 'faster_rcnn', 'pspnet'])
+def test_teachers_options_change_no_more_than_rounding(kind, options):
+    losses = []
+    for changes in ({}, options):
+        torch.manual_seed(0)
+        cfg = pairs.pair(kind)
+        cfg['teacher'].update(changes)
+        distiller = pairs.build(cfg).cuda()
+        torch.manual_seed(1)
+        found = step(distiller, pairs.batch(distiller, kind))
+        losses.append({entry.key: found[entry.key] for entry in distiller.entries})
+    for key, value in losses[0].items():
+        torch.testing.assert_close(losses[1][key], value, rtol=0.1, atol=0.1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -13,6 +15,8 @@ from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.taps import find_module
 
 _OPTIONS = ('modules', 'entry', 'loss', 'lr_mult')
+# Of columns beside the target's that can be alike in more ways than +1 and -1.
+_FEWEST = 3
 
 
 class Acclimation(nn.Module):
@@ -87,7 +91,8 @@ class Acclimation(nn.Module):
         parameters = dict(self.parts.named_parameters())
         self.parts.requires_grad_(True)
         with torch.enable_grad():
-            total = sum(level.float().sum() for level in run())
+            logits = run()
+            total = sum(level.float().sum() for level in logits)
             gradients = [None] * len(parameters)
             if total.requires_grad:
                 gradients = torch.autograd.grad(
@@ -101,11 +106,23 @@ class Acclimation(nn.Module):
             )
         if self.loss.classes is None and classes and self.loss.activation == 'sigmoid':
             self.loss.classes = classes
+        self._check_columns(self.loss.classes or logits[0].shape[1])
         if self.loss.loss_weight == 0:
             # Its gradient would be zero, but weight decay would still change the teacher.
             self.parts.requires_grad_(False)
         state = self.parts.state_dict()
         self.original = {key: value.clone() for key, value in state.items()}
+
+    def _check_columns(self, columns: int) -> None:
+        """Warn where the relation without the target's column has nothing to say."""
+        left = columns - 1
+        if getattr(self.loss, 'relation', None) == 'non_target' and left < _FEWEST:
+            print_log(
+                f"acclimation: the relation 'non_target' leaves {left} of the {columns} columns "
+                f"of '{self.tap}', whose correlation is +1, -1 or nothing whatever the logits "
+                'say: its gradient comes from single rows, and is large; write '
+                "acclimation=dict(loss=dict(relation='pearson')), or leave acclimation out",
+                logger='current', level=logging.WARNING)  # fmt: skip
 
     @property
     def trains(self) -> bool:

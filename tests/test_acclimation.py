@@ -204,3 +204,26 @@ def test_the_learning_rate_is_multiplied_for_the_teacher_alone():
 def test_what_is_wrong_is_said_when_built(options, message):
     with pytest.raises(ValueError, match=f'(?s){message}'):
         pairs.build(acclimating('retinanet', **options))
+
+
+@pytest.mark.parametrize(('classes', 'relation', 'warned'), [
+    (2, 'non_target', True), (3, 'non_target', True), (3, 'pearson', False),
+    (4, 'non_target', False),
+])  # fmt: skip
+def test_a_relation_of_fewer_than_three_columns_is_warned_of(
+        classes, relation, warned, monkeypatch):
+    said = []
+    monkeypatch.setattr('kd_plugin.acclimation.print_log', lambda *a, **kw: said.append(a[0]))
+    cfg = acclimating('retinanet', loss=dict(relation=relation))
+    cfg['student'] = pairs.retinanet(classes=classes)
+    cfg['teacher']['config'] = pairs.retinanet(12, 24, classes)
+    pairs.build(cfg)
+    assert [f'{classes - 1} of the {classes} columns' in line for line in said] == [True] * warned
+
+
+def test_two_columns_beside_the_target_are_no_relation():
+    """Each row's distance is 0 or 2, so the gradient says nothing: hence the warning."""
+    s, t = torch.randn(2, 40, 3)
+    distances = [AcclimationLoss()(s[i, None], t[i, None], torch.tensor([0])) for i in range(40)]
+    assert all(d == pytest.approx(0, abs=1e-3) or d == pytest.approx(2, abs=1e-3)
+               for d in distances)

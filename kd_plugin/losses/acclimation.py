@@ -26,6 +26,9 @@ class AcclimationLoss(LogitLoss):
       thousand times as many as the others, so that with them the loss would speak of nothing
       else.
 
+    Of C columns, C - 1 are compared, and two correlate with +1 or -1 whatever they are: where C
+    is less than 4, take ``relation='pearson'``.
+
     With softmax the background is a class like any other: a background box's column is dropped
     and the relation of its object classes counts.
 

@@ -20,6 +20,8 @@ class DISTLoss(LogitLoss):
 
     Rows are boxes or pixels. The published RetinaNet runs take all A·C channels at a pixel as
     one row; ``num_classes=C`` splits them to one row an anchor, the literal reading of eq. 8.
+    Rows of two classes correlate with +1 or -1 whatever they are: there the intra-class relation
+    alone teaches.
 
     Args:
         inter_weight: Weight of the inter-class relation (along classes, per row).

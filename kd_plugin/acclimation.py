@@ -120,8 +120,8 @@ class Acclimation(nn.Module):
             print_log(
                 f"acclimation: the relation 'non_target' leaves {left} of the {columns} columns "
                 f"of '{self.tap}', whose correlation is +1, -1 or nothing whatever the logits "
-                'say: its gradient comes from single rows, and is large; write '
-                "acclimation=dict(loss=dict(relation='pearson')), or leave acclimation out",
+                'say: its gradient comes from single rows, and is large; better leave acclimation '
+                'out',
                 logger='current', level=logging.WARNING)  # fmt: skip
 
     @property

@@ -27,7 +27,7 @@ class AcclimationLoss(LogitLoss):
       else.
 
     Of C columns, C - 1 are compared, and two correlate with +1 or -1 whatever they are: where C
-    is less than 4, take ``relation='pearson'``.
+    is less than 4, the teacher is better left as it is.
 
     With softmax the background is a class like any other: a background box's column is dropped
     and the relation of its object classes counts.

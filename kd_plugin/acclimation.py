@@ -11,12 +11,13 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin.idle import leaves
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.taps import find_module
 
 _OPTIONS = ('modules', 'entry', 'loss', 'lr_mult')
-# Of columns beside the target's that can be alike in more ways than +1 and -1.
-_FEWEST = 3
+# Columns of each row that a relation leaves out.
+_LEFT_OUT = {'non_target': 1, 'pearson': 0}
 
 
 class Acclimation(nn.Module):
@@ -92,13 +93,9 @@ class Acclimation(nn.Module):
         self.parts.requires_grad_(True)
         with torch.enable_grad():
             logits = run()
-            total = sum(level.float().sum() for level in logits)
-            gradients = [None] * len(parameters)
-            if total.requires_grad:
-                gradients = torch.autograd.grad(
-                    total, list(parameters.values()), allow_unused=True)
-        useless = [name.replace('/', '.') for name, gradient
-                   in zip(parameters, gradients, strict=True) if gradient is None]  # fmt: skip
+        reached = leaves(logits)
+        useless = [name.replace('/', '.') for name, parameter in parameters.items()
+                   if parameter not in reached]  # fmt: skip
         if useless:
             raise ValueError(
                 f"acclimation.modules: the logits of '{self.tap}' do not depend on {useless}; "
@@ -114,14 +111,15 @@ class Acclimation(nn.Module):
         self.original = {key: value.clone() for key, value in state.items()}
 
     def _check_columns(self, columns: int) -> None:
-        """Warn where the relation without the target's column has nothing to say."""
-        left = columns - 1
-        if getattr(self.loss, 'relation', None) == 'non_target' and left < _FEWEST:
+        """Warn where the rows are too short to be related."""
+        relation = getattr(self.loss, 'relation', None)
+        related = columns - _LEFT_OUT.get(relation, 0)
+        if self.trains and relation in _LEFT_OUT and related < 3:
             print_log(
-                f"acclimation: the relation 'non_target' leaves {left} of the {columns} columns "
-                f"of '{self.tap}', whose correlation is +1, -1 or nothing whatever the logits "
-                'say: its gradient comes from single rows, and is large; better leave acclimation '
-                'out',
+                f"acclimation: the relation '{relation}' compares {related} of the {columns} "
+                f"columns of '{self.tap}', whose correlation is +1, -1 or nothing whatever the "
+                'logits say: its gradient comes from single rows, and is large; better leave '
+                'acclimation out',
                 logger='current', level=logging.WARNING)  # fmt: skip
 
     @property

@@ -67,7 +67,7 @@ def find_idle(model: nn.Module, run: Callable[[], list[Tensor]]) -> list[StandIn
             handle.remove()
         for parameter, flag in zip(parameters, flags, strict=True):
             parameter.requires_grad_(flag)
-    used = _leaves(outputs)
+    used = leaves(outputs)
     outputs = [output.detach() for output in outputs]
 
     def is_idle(module: nn.Module) -> bool:
@@ -83,20 +83,20 @@ def find_idle(model: nn.Module, run: Callable[[], list[Tensor]]) -> list[StandIn
     return stand_ins if _equal(outputs, got) else []
 
 
-def _leaves(outputs: list[Tensor]) -> set[Tensor]:
-    """The leaf tensors in the graph behind some outputs."""
+def leaves(outputs: list[Tensor]) -> set[Tensor]:
+    """The leaf tensors, parameters most often, in the graph behind some outputs."""
     # Walked, not differentiated: gradients would need as much memory as the model itself.
-    leaves: set[Tensor] = set()
+    found: set[Tensor] = set()
     nodes = {output.grad_fn for output in outputs} - {None}
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
         if hasattr(node, 'variable'):
-            leaves.add(node.variable)
-        found = {following for following, _ in node.next_functions if following} - nodes
-        nodes |= found
-        waiting += found
-    return leaves
+            found.add(node.variable)
+        new = {following for following, _ in node.next_functions if following} - nodes
+        nodes |= new
+        waiting += new
+    return found
 
 
 def _equal(expected: list[Tensor], got: list[Tensor]) -> bool:

@@ -207,8 +207,8 @@ def test_what_is_wrong_is_said_when_built(options, message):
 
 
 @pytest.mark.parametrize(('classes', 'relation', 'warned'), [
-    (2, 'non_target', True), (3, 'non_target', True), (3, 'pearson', False),
-    (4, 'non_target', False),
+    (3, 'non_target', True), (4, 'non_target', False), (2, 'pearson', True),
+    (3, 'pearson', False), (2, 'kl', False),
 ])  # fmt: skip
 def test_a_relation_of_fewer_than_three_columns_is_warned_of(
         classes, relation, warned, monkeypatch):
@@ -218,7 +218,11 @@ def test_a_relation_of_fewer_than_three_columns_is_warned_of(
     cfg['student'] = pairs.retinanet(classes=classes)
     cfg['teacher']['config'] = pairs.retinanet(12, 24, classes)
     pairs.build(cfg)
-    assert [f'{classes - 1} of the {classes} columns' in line for line in said] == [True] * warned
+    assert [f'2 of the {classes} columns' in line for line in said] == [True] * warned
+    said.clear()
+    cfg['acclimation']['loss']['loss_weight'] = 0
+    pairs.build(cfg)
+    assert said == []
 
 
 def test_two_columns_beside_the_target_are_no_relation():

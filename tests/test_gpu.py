@@ -102,9 +102,7 @@ def gradient(model):
 def step(model, data):
     model.zero_grad()
     losses = model(**data, mode='loss')
-    total = sum(torch.as_tensor(part).sum() for name, loss in losses.items() if 'loss' in name
-                for part in (loss if isinstance(loss, list) else [loss]))
-    total.backward()
+    model.parse_losses(losses)[0].backward()
     return losses
 
 

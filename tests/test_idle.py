@@ -1,3 +1,4 @@
+import pairs
 import pytest
 import torch
 from torch import nn
@@ -62,3 +63,15 @@ def test_flags_and_attributes_are_put_back_after_an_error():
     with pytest.raises(RuntimeError, match='on purpose'), bypass(idle):
         raise RuntimeError('on purpose')
     assert isinstance(model.box, nn.Linear)
+
+
+def test_building_a_distiller_computes_no_gradient(monkeypatch):
+    """Those of a large teacher would take as much memory as the teacher itself."""
+    def refuse(*args, **kwargs):
+        raise AssertionError('a gradient was computed')
+
+    monkeypatch.setattr('torch.autograd.grad', refuse)
+    monkeypatch.setattr('torch.autograd.backward', refuse)
+    cfg = pairs.pair('faster_rcnn')
+    cfg['acclimation'] = {}
+    assert pairs.build(cfg)._frozen.idle

@@ -146,9 +146,13 @@ def batch(distiller, kind):
     return distiller.data_preprocessor(data, True)
 
 
-def runner(model: dict, work_dir, root, seg: bool, max_iters: int = 4, kind: type = Runner,
-           **options) -> Runner:
-    """A runner of stock loops and data sets on a small DigitScenes."""
+def runner(*args, kind: type = Runner, **options) -> Runner:
+    """A runner of :func:`training`."""
+    return kind.from_cfg(training(*args, **options))
+
+
+def training(model: dict, work_dir, root, seg: bool, max_iters: int = 4, **options) -> Config:
+    """A config of stock loops and data sets on a small DigitScenes."""
     ensure(root, SETTINGS)
     task = 'seg' if seg else 'det'
     cfg = Config.fromfile(f'configs/_base_/digit_scenes_{task}.py', import_custom_modules=False)
@@ -166,7 +170,7 @@ def runner(model: dict, work_dir, root, seg: bool, max_iters: int = 4, kind: typ
         cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = f'{root}/annotations/val.json'
     cfg.merge_from_dict(options)
     cfg.experiment_name = f'{task}-{id(cfg)}'
-    return kind.from_cfg(cfg)
+    return cfg
 
 
 def checkpoint(path) -> dict:

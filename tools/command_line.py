@@ -25,7 +25,9 @@ def common_parser(description: str) -> argparse.ArgumentParser:
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config that the common arguments describe."""
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    # mmengine names this device to DDP; its MPI launcher selects the device without setting it.
+    local_rank = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', str(args.local_rank))
+    os.environ.setdefault('LOCAL_RANK', local_rank)
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options:

@@ -155,6 +155,8 @@ class Run:
             attempts.write_text(json.dumps([*earlier, spent]))
 
         if not (earlier and earlier[-1]['finished']):
+            # Stays like this if nobody lives to note what the attempt took.
+            attempts.write_text(json.dumps([*earlier, {'finished': False}]))
             self._call('train', [config, '--work-dir', str(self.folder), '--resume', *options],
                        threads, note)  # fmt: skip
         spent = json.loads(attempts.read_text())
@@ -166,10 +168,10 @@ class Run:
         content = {
             'config': self.name, 'seed': self.seed, 'hash': self.hash,
             'metrics': {k: v for k, v in metrics.items() if k not in ('time', 'data_time')},
-            'train_seconds': round(sum(part['seconds'] for part in spent), 1),
-            'train_cpu_seconds': round(sum(part['cpu_seconds'] for part in spent), 1),
+            'train_seconds': _total(spent, 'seconds'),
+            'train_cpu_seconds': _total(spent, 'cpu_seconds'),
             'threads': threads,
-            'peak_memory_mb': max(part['memory_mb'] for part in spent),
+            'peak_memory_mb': max(part.get('memory_mb', 0) for part in spent),
             'versions': versions(),
         }  # fmt: skip
         self.result.parent.mkdir(parents=True, exist_ok=True)
@@ -219,6 +221,12 @@ class Run:
             self.share = int(step) / int(steps)
             if epoch:
                 self.share = (int(epoch) - 1 + self.share) / train.max_epochs
+
+
+def _total(attempts: list[dict], key: str) -> float | None:
+    """What all attempts took; None where that of one of them is not known."""
+    parts = [attempt.get(key) for attempt in attempts]
+    return None if None in parts else round(sum(parts), 1)
 
 
 def show(runs: list[Run], running: Iterable[Run], ended: int, start: float, last: bool) -> None:

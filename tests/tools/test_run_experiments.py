@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import make_table
@@ -40,16 +41,21 @@ def runs(tmp_path, digits, monkeypatch):
     return [Run(path, 0, tmp_path / 'results') for path in (student, distilled)]
 
 
-def test_runs_are_finished_once_and_teachers_first(runs, tmp_path):
+def test_runs_are_finished_once_and_teachers_first(runs, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:  # one is killed together with its runner
+        patch.setattr(Run, '_call', lambda *args: sys.exit())
+        with pytest.raises(SystemExit):
+            runs[0].execute(1)
     assert execute(runs, jobs=2) == []
     results = [json.loads(run.result.read_text()) for run in runs]
     for result in results:
         assert result['metrics']['mIoU'] >= 0
         assert 'IoU/background' in result['metrics']
-        assert result['train_seconds'] > 0
-        assert result['train_cpu_seconds'] > 1
         assert result['peak_memory_mb'] > 0
         assert result['versions']['torch']
+    assert results[0]['train_cpu_seconds'] is None  # the killed attempt's is not known
+    assert results[1]['train_seconds'] > 0
+    assert results[1]['train_cpu_seconds'] > 1
     assert (tmp_path / 'results/deeplabv3_digits-teacher/seed-0.json').exists()
 
     # Done is done.
@@ -67,8 +73,9 @@ def test_runs_are_finished_once_and_teachers_first(runs, tmp_path):
     run.result.unlink()
     assert execute([run]) == []
     assert 'resumed epoch: 0, iter: 2' in (run.folder / 'train.log').read_text()
-    again = json.loads(run.result.read_text())['metrics']
-    assert again == pytest.approx(results[1]['metrics'], rel=0, abs=0, nan_ok=True)
+    again = json.loads(run.result.read_text())
+    assert again['metrics'] == pytest.approx(results[1]['metrics'], rel=0, abs=0, nan_ok=True)
+    assert again['train_cpu_seconds'] > results[1]['train_cpu_seconds']
 
     # Other settings are not continued with these weights.
     run.result.unlink()

@@ -71,7 +71,7 @@ class Acclimation(nn.Module):
 
         Args:
             teacher: The teacher, frozen.
-            run: Runs it with gradients and returns the tapped logits.
+            run: Runs it with gradients and returns the tapped logits, of the compared classes.
             classes: Classes that the tapped head predicts, to split anchors; None where unknown.
 
         Raises:

@@ -225,6 +225,19 @@ def test_a_relation_of_fewer_than_three_columns_is_warned_of(
     assert said == []
 
 
+@pytest.mark.parametrize(('common', 'warned'), [(3, True), (4, False)])
+def test_of_classes_mapped_by_name_the_common_ones_count(common, warned, monkeypatch):
+    said = []
+    monkeypatch.setattr('kd_plugin.acclimation.print_log', lambda *a, **kw: said.append(a[0]))
+    cfg = acclimating('pspnet')
+    cfg['distill'] = cfg['distill'][:1]
+    cfg['classes'] = {
+        side: [f'{side if i >= common else "common"} {i}' for i in range(11)]
+        for side in ('student', 'teacher')}  # fmt: skip
+    pairs.build(cfg)
+    assert ['2 of the 3 columns' in line for line in said] == [True] * warned
+
+
 def test_two_columns_beside_the_target_are_no_relation():
     """Each row's distance is 0 or 2, so the gradient says nothing: hence the warning."""
     s, t = torch.randn(2, 40, 3)

@@ -418,8 +418,11 @@ class BaseDistiller(BaseModel):
             with torch.no_grad():
                 entry.fit(student, teacher, classes, class_map)
             if self.acclimation is not None and self.acclimation.entry == entry.name:
-                logits = partial(lambda key: teach()[key], (source, entry.teacher))
-                self.acclimation.fit(self.teacher, logits, entry.classes)
+
+                def logits(entry: Entry, source: RoISource) -> list[Tensor]:
+                    return entry.common(Tapped([], teach()[source, entry.teacher], None)).teacher
+
+                self.acclimation.fit(self.teacher, partial(logits, entry, source), entry.classes)
 
     def _class_map(
         self, entry: Entry, classes: dict[str, int | None],

@@ -16,14 +16,23 @@ def start(worker, out):
     Raises:
         AssertionError: One of them failed; with what both printed.
     """
+    run([([str(TESTS / worker), str(out), str(rank)], {}) for rank in range(2)])
+
+
+def run(calls):
+    """Run Python at the same time with each of some (arguments, environment variables).
+
+    Raises:
+        AssertionError: One of them failed; with what all printed.
+    """
     path = os.pathsep.join(map(str, [TESTS, TESTS / 'compatibility', TESTS.parent]))
     processes = [
         subprocess.Popen(
-            [sys.executable, '-W', 'ignore', str(TESTS / worker), str(out), str(rank)],
+            [sys.executable, '-W', 'ignore', *arguments],
             env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1',
-                 'CUDA_VISIBLE_DEVICES': ''},
+                 'CUDA_VISIBLE_DEVICES': '', **variables},
             cwd=TESTS.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for rank in range(2)]  # fmt: skip
+        for arguments, variables in calls]  # fmt: skip
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert not any(process.returncode for process in processes), '\n'.join(outputs)
 

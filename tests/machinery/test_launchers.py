@@ -1,11 +1,9 @@
 """tools/train.py under mmengine's launchers: two processes train as one on the joint batch."""
 
-import os
 import socket
-import subprocess
-import sys
 
 import pairs
+import processes
 import pytest
 import torch
 
@@ -18,8 +16,8 @@ MPI = dict(OMPI_COMM_WORLD_RANK='{rank}', OMPI_COMM_WORLD_LOCAL_RANK='{rank}',
 
 
 @pytest.fixture(scope='module')
-def train(tmp_path_factory, digits):
-    """A function that starts two processes, or trains in this one, and gives the checkpoint."""
+def prepared(tmp_path_factory, digits):
+    """A folder with both models' weights, and configs of training there: (name, batch size)."""
     out = tmp_path_factory.mktemp('launchers')
     model = pairs.pair('pspnet')
     for part in (model['student'], model['teacher']['config']):
@@ -48,8 +46,7 @@ def train(tmp_path_factory, digits):
             optim_wrapper=dict(_delete_=True, optimizer=dict(type='SGD', lr=0.003)),
             train_dataloader=dict(batch_size=batch_size, sampler=dict(shuffle=False), dataset=dict(
                 pipeline=[dict(type=step) for step in load])),
-            # On a CPU, DDP takes no device, and its processes meet through gloo.
-            env_cfg=dict(dist_cfg=dict(backend='gloo')),
+            # On a CPU, DDP takes no device.
             model_wrapper_cfg=dict(device_ids=None, broadcast_buffers=False),
             **pairs.NO_VALIDATION)  # fmt: skip
 
@@ -57,39 +54,33 @@ def train(tmp_path_factory, digits):
 
 
 @pytest.fixture(scope='module')
-def alone(train):
-    out, training = train
+def alone(prepared):
+    """The checkpoint of one process with the joint batches."""
+    out, training = prepared
     pairs.Runner.from_cfg(training('alone', 4)).train()
     return pairs.checkpoint(out / 'alone/iter_2.pth')
 
 
 def launch(launcher, config):
-    """Start both processes as the launcher does; what they printed and whether they failed."""
-    command = [sys.executable, '-W', 'ignore']
+    """Train with two processes, started as the launcher starts them."""
     training = ['tests/launched_training.py', str(config), '--launcher', launcher]
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
-                   'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.getcwd()}  # fmt: skip
+        port = str(free.getsockname()[1])
     if launcher == 'pytorch':
         run = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
-        starts = [([*command, *run, *training], {})]
-    else:
-        variables = SLURM if launcher == 'slurm' else MPI
-        starts = [([*command, *training], {k: v.format(rank=rank) for k, v in variables.items()})
-                  for rank in range(2)]  # fmt: skip
-    processes = [
-        subprocess.Popen(command, env={**environment, **own}, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for command, own in starts]  # fmt: skip
-    printed = [process.communicate(timeout=300)[0] for process in processes]
-    assert not any(process.returncode for process in processes), '\n'.join(printed)
+        processes.run([([*run, *training], {})])
+        return
+    master = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    own = SLURM if launcher == 'slurm' else MPI
+    processes.run([
+        (training, {**master, **{name: value.format(rank=rank) for name, value in own.items()}})
+        for rank in range(2)])
 
 
 @pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
-def test_launched_processes_train_as_one(launcher, train, alone):
-    out, training = train
+def test_launched_processes_train_as_one(launcher, prepared, alone):
+    out, training = prepared
     training(launcher, 2).dump(out / f'{launcher}.py')
     launch(launcher, out / f'{launcher}.py')
     start, found = (pairs.checkpoint(out / f) for f in ('student.pth', f'{launcher}/iter_2.pth'))

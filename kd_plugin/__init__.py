@@ -10,9 +10,9 @@ distribution of mmseg.
 """
 
 from . import losses
-from .config_names import allow_config_names
 from .distillers import DetectorDistiller, SegmentorDistiller
-from .hooks import DistillationHook, allow_mmengine_checkpoints, attach_to_runners
+from .runner import DistillationHook, allow_mmengine_checkpoints, attach_to_runners
+from .runner.config_names import allow_config_names
 from .version import __version__
 
 allow_config_names()

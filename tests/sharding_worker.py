@@ -1,4 +1,4 @@
-"""One of two processes of tests/machinery/test_sharding.py: python sharding_worker.py OUT RANK.
+"""One of two processes of tests/runner/test_sharding.py: python sharding_worker.py OUT RANK.
 
 OUT holds ``digits``, the data, ``student.pth`` and ``teacher.pth``. The first process also trains
 on the joint batches, before there are two.

@@ -18,7 +18,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from kd_plugin.analysis.relations import measure, resizes_before_loading, samples
-from kd_plugin.hooks.distillation_hook import STATE_KEY
+from kd_plugin.runner.distillation_hook import STATE_KEY
 from kd_plugin.teacher import build_model, load_strictly
 
 matplotlib.use('Agg')

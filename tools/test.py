@@ -4,7 +4,7 @@ from command_line import common_parser, read_config
 from mmengine.runner import Runner
 
 from kd_plugin import teacher as teachers
-from kd_plugin.hooks.distillation_hook import unwrapped
+from kd_plugin.runner.distillation_hook import unwrapped
 
 
 def main() -> None:

@@ -13,10 +13,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from kd_plugin.acclimation import Acclimation
-from kd_plugin.class_map import ClassMap, read_class_names
-from kd_plugin.compiling import compile_parts, read_options
-from kd_plugin.idle import StandIn, bypass, find_idle
+from kd_plugin.distillers.class_map import ClassMap, read_class_names
+from kd_plugin.distillers.compiling import compile_parts, read_options
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import Taps, find_module
@@ -28,6 +26,8 @@ from kd_plugin.teacher import (
     current_scope,
     precision,
 )
+from kd_plugin.teacher.acclimation import Acclimation
+from kd_plugin.teacher.idle import StandIn, bypass, find_idle
 
 from .entry import Entry, Tapped
 
@@ -66,8 +66,8 @@ class BaseDistiller(BaseModel):
         student: The student's model dict, as in its plain config.
         teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
         distill: One dict per pair of taps, see :class:`~kd_plugin.distillers.entry.Entry`.
-        acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
-            empty dict takes its defaults, None leaves the teacher as it is.
+        acclimation: Teacher acclimation, see :class:`~kd_plugin.teacher.acclimation.Acclimation`;
+            an empty dict takes its defaults, None leaves the teacher as it is.
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
             the order of the head's outputs, or a data set's registered name. Logits are then
             compared on the classes that both have.
@@ -137,7 +137,7 @@ class BaseDistiller(BaseModel):
         self.student.init_weights()
 
     def compile(self, **options: Any) -> None:  # type: ignore[override]
-        """Compile what no tap is in of student and teacher, see :mod:`kd_plugin.compiling`.
+        """Compile what no tap is in of student and teacher, see :mod:`.compiling`.
 
         A teacher with a ``compile`` option of its own is left to that.
 

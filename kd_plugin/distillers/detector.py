@@ -54,8 +54,8 @@ class DetectorDistiller(BaseDistiller):
         distill: One dict per pair of taps: ``name``, ``student`` and ``teacher`` (module paths,
             such as ``'neck'``, ``'bbox_head.retina_cls'``, ``'roi_head.bbox_head.fc_cls'``),
             ``loss``, ``aligner`` and ``schedule``.
-        acclimation: Teacher acclimation, see :class:`~kd_plugin.acclimation.Acclimation`; an
-            empty dict takes its defaults, None leaves the teacher as it is.
+        acclimation: Teacher acclimation, see :class:`~kd_plugin.teacher.acclimation.Acclimation`;
+            an empty dict takes its defaults, None leaves the teacher as it is.
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
             the order of the head's outputs, or a data set's registered name. Logits are then
             compared on the classes that both have.

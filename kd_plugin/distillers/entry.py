@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin.aligners import build_aligners
-from kd_plugin.class_map import ClassMap
+from kd_plugin.distillers.class_map import ClassMap
 
 _REQUIRED = ('name', 'student', 'teacher', 'loss')
 _OPTIONS = (*_REQUIRED, 'aligner', 'schedule')

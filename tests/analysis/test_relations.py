@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from kd_plugin.analysis import relations as R
-from kd_plugin.hooks import RelationHook
+from kd_plugin.runner import RelationHook
 
 RANDOM = np.random.default_rng(0)
 

@@ -107,7 +107,7 @@ def test_published_forms_of_checkpoints_load_whole(form, teacher, tmp_path, monk
         file = dict(state)
     torch.save(file, tmp_path / 't.pth')
     said = []
-    monkeypatch.setattr('kd_plugin.teacher.print_log', lambda *a, **kw: said.append(a[0]))
+    monkeypatch.setattr('kd_plugin.teacher.load.print_log', lambda *a, **kw: said.append(a[0]))
     load_strictly(teacher, tmp_path / 't.pth')
     loaded = teacher.state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state if 'num_b' not in key)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.runner import FlexibleRunner, Runner
 
-from kd_plugin.hooks import DistillationHook, TeacherAccuracyHook
+from kd_plugin.runner import DistillationHook, TeacherAccuracyHook
 
 
 def trained(model, work_dir, digits, seg=True, validate=False, **options):

@@ -11,9 +11,9 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_plugin.idle import leaves
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.taps import find_module
+from kd_plugin.teacher.idle import leaves
 
 _OPTIONS = ('modules', 'entry', 'loss', 'lr_mult')
 # Columns of each row that a relation leaves out.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
 from kd_plugin.distillers import BaseDistiller
-from kd_plugin.optimizer import build_with_groups
+from kd_plugin.runner.optimizer import build_with_groups
 
 
 def attach_to_fsdp() -> None:

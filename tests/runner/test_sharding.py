@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from torch.distributed.fsdp import StateDictType
 
-from kd_plugin.hooks.sharding import _check_clipping
+from kd_plugin.runner.sharding import _check_clipping
 
 
 def plain(cfg):

@@ -8,7 +8,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.runner import IterBasedTrainLoop
 
-from kd_plugin.hooks import distillation_hook
+from kd_plugin.runner import distillation_hook
 
 
 def test_the_best_student_is_that_of_the_best_checkpoint(tmp_path, digits):

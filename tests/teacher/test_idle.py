@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from kd_plugin.idle import bypass, find_idle
+from kd_plugin.teacher.idle import bypass, find_idle
 
 
 class TwoBranches(nn.Module):

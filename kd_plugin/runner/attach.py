@@ -12,9 +12,9 @@ from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
 from mmengine.runner import FlexibleRunner, Runner
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from kd_plugin.compiling import read_options
 from kd_plugin.distillers import BaseDistiller
-from kd_plugin.optimizer import build_with_groups
+from kd_plugin.distillers.compiling import read_options
+from kd_plugin.runner.optimizer import build_with_groups
 
 from .distillation_hook import DistillationHook, unwrapped
 from .teacher_accuracy_hook import TeacherAccuracyHook

@@ -4,7 +4,7 @@ import pairs
 import pytest
 import torch
 
-from kd_plugin.class_map import ClassMap
+from kd_plugin.distillers.class_map import ClassMap
 from kd_plugin.losses import DISTLoss
 
 NAMES = [f'class {i}' for i in range(11)]

@@ -13,7 +13,7 @@ from mmengine.runner import load_checkpoint
 from scipy.stats import pearsonr
 
 from kd_plugin.losses import AcclimationLoss
-from kd_plugin.optimizer import build_with_groups
+from kd_plugin.runner.optimizer import build_with_groups
 
 KINDS = ['retinanet', 'faster_rcnn', 'pspnet']
 DEFAULTS = dict(
@@ -213,7 +213,8 @@ def test_what_is_wrong_is_said_when_built(options, message):
 def test_a_relation_of_fewer_than_three_columns_is_warned_of(
         classes, relation, warned, monkeypatch):
     said = []
-    monkeypatch.setattr('kd_plugin.acclimation.print_log', lambda *a, **kw: said.append(a[0]))
+    monkeypatch.setattr(
+        'kd_plugin.teacher.acclimation.print_log', lambda *a, **kw: said.append(a[0]))
     cfg = acclimating('retinanet', loss=dict(relation=relation))
     cfg['student'] = pairs.retinanet(classes=classes)
     cfg['teacher']['config'] = pairs.retinanet(12, 24, classes)
@@ -228,7 +229,8 @@ def test_a_relation_of_fewer_than_three_columns_is_warned_of(
 @pytest.mark.parametrize(('common', 'warned'), [(3, True), (4, False)])
 def test_of_classes_mapped_by_name_the_common_ones_count(common, warned, monkeypatch):
     said = []
-    monkeypatch.setattr('kd_plugin.acclimation.print_log', lambda *a, **kw: said.append(a[0]))
+    monkeypatch.setattr(
+        'kd_plugin.teacher.acclimation.print_log', lambda *a, **kw: said.append(a[0]))
     cfg = acclimating('pspnet')
     cfg['distill'] = cfg['distill'][:1]
     cfg['classes'] = {

@@ -12,8 +12,8 @@ from mmengine.optim import OneCycleLR, build_optim_wrapper
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import BaseVisBackend
 
-from kd_plugin.hooks import DistillationHook, RelationHook
-from kd_plugin.optimizer import build_with_groups
+from kd_plugin.runner import DistillationHook, RelationHook
+from kd_plugin.runner.optimizer import build_with_groups
 
 
 @VISBACKENDS.register_module()

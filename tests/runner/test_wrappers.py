@@ -18,7 +18,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 
-from kd_plugin.hooks.attach import _add_hooks, _compile_distiller
+from kd_plugin.runner.attach import _add_hooks, _compile_distiller
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import copy
 import pairs
 import pytest
 
-from kd_plugin.compiling import compile_parts, read_options
+from kd_plugin.distillers.compiling import compile_parts, read_options
 
 
 def compiled(model):

@@ -1,4 +1,4 @@
-"""mmengine hooks."""
+"""What meets mmengine's Runner: attaching, hooks, optimizer, sharding, files, config names."""
 
 from .attach import attach_to_runners
 from .distillation_hook import DistillationHook

@@ -71,6 +71,8 @@ class BaseDistiller(BaseModel):
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
             the order of the head's outputs, or a data set's registered name. Logits are then
             compared on the classes that both have.
+        data_preprocessor: For a student whose dict has none. A runner hands over the one at the
+            top level of its config.
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
@@ -81,9 +83,11 @@ class BaseDistiller(BaseModel):
 
     def __init__(
         self, student: dict, teacher: dict, distill: list[dict], acclimation: dict | None = None,
-        classes: dict | None = None,
+        classes: dict | None = None, data_preprocessor: dict | None = None,
     ) -> None:  # fmt: skip
         scope = current_scope(self.scope)
+        if data_preprocessor is not None:
+            student = {'data_preprocessor': data_preprocessor, **student}
         # The student first and alone: it must meet the random state of plain training.
         built = build_model(student, scope)
         super().__init__(data_preprocessor=built.data_preprocessor)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.stats import kendalltau, rankdata
 
-from kd_plugin.distillers.base import Tapped
+from kd_plugin.distillers.entry import Tapped
 from kd_plugin.functional import pearson
 from kd_plugin.losses.class_axes import (
     LogitLoss,

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from kd_plugin.taps import find_module
+from kd_plugin.taps import Call, Taps, find_module
 
-from .base import BaseDistiller, RoISource, class_count
+from .base import BaseDistiller
 from .entry import Entry
+from .heads import anchors_at_a_position
+from .step import RoISource, Taught
 
 # 'roi_head.bbox_head.0.fc_cls' -> 'bbox', 'head' and the stage '0' (or a child's name)
-_ROI_TAP = re.compile(r'roi_head\.(bbox|mask)_(head|roi_extractor)(?:\.(\w+))?')
+_ROI_TAP = re.compile(r'roi_head\.(?:(bbox|mask)_(?:head|roi_extractor)(?:\.(\w+))?|shared_head)')
+_SOURCE = re.compile(r'roi_head\.(bbox|mask)_roi_extractor(?:\.(\d+))?')
+# Parameters of a RoI head's forward methods that may stay at their defaults.
+_LEFT_OUT = {'training', 'pos_inds', 'bbox_feats'}
 
 
 def _roi_part(model: nn.Module, path: str) -> tuple[str, int | None]:
@@ -27,10 +34,10 @@ def _roi_part(model: nn.Module, path: str) -> tuple[str, int | None]:
     match = _ROI_TAP.match(path)
     if match is None:
         raise ValueError(
-            f"tap '{path}' is not in roi_head.bbox_head or roi_head.mask_head, "
-            'the parts of a RoI head that can be tapped'
+            f"tap '{path}' is not in roi_head.bbox_head, roi_head.mask_head or "
+            'roi_head.shared_head, the parts of a RoI head that can be tapped'
         )
-    kind, _, child = match.groups()
+    kind, child = match.group(1) or 'bbox', match.group(2)
     if not isinstance(getattr(model.roi_head, f'{kind}_head'), nn.ModuleList):
         return kind, None
     if child is None or not child.isdigit():
@@ -59,6 +66,8 @@ class DetectorDistiller(BaseDistiller):
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
             the order of the head's outputs, or a data set's registered name. Logits are then
             compared on the classes that both have.
+        data_preprocessor: For a student whose dict has none. A runner hands over the one at the
+            top level of its config.
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
@@ -66,23 +75,68 @@ class DetectorDistiller(BaseDistiller):
 
     scope = 'mmdet'
 
-    def _roi_source(self, entry: Entry) -> RoISource:
+    def _check_sides(self, entry: Entry) -> None:
         in_roi_head = [path.startswith('roi_head.') for path in (entry.student, entry.teacher)]
-        if in_roi_head == [False, False]:
-            return None
-        if in_roi_head != [True, True]:
+        if len(set(in_roi_head)) > 1:
             raise ValueError(
                 f"distill entry '{entry.name}': student '{entry.student}' and teacher "
                 f"'{entry.teacher}' are not both in a RoI head, so they do not speak of the same "
                 'boxes; tap both inside or both outside of roi_head'
             )
         try:
-            kind, stage = _roi_part(self.student, entry.student)
-            _roi_part(self.teacher, entry.teacher)
+            for model, path in ((self.student, entry.student), (self.teacher, entry.teacher)):
+                self._roi_source(model, path)
         except ValueError as error:
             raise ValueError(f"distill entry '{entry.name}': {error}") from error
+
+    def _roi_source(self, model: nn.Module, path: str) -> RoISource:
+        if not path.startswith('roi_head.'):
+            return None
+        kind, stage = _roi_part(model, path)
         source = f'roi_head.{kind}_roi_extractor'
         return source if stage is None else f'{source}.{stage}'
+
+    def _methods(self, sources: set[str]) -> list[tuple[str, str]]:
+        return [('roi_head', f'_{kind}_forward') for kind in ('bbox', 'mask')] if sources else []
+
+    def _roi_call(self, taps: Taps, source: RoISource) -> Call | None:
+        # Samplers that look at scores (OHEM) call a head before its loss does: the last counts.
+        if source is None:
+            return None
+        kind, stage = _SOURCE.fullmatch(source).groups()
+        calls = [call for call in taps.calls if call.method == f'_{kind}_forward'
+                 and call.arguments.get('stage', 0) == int(stage or 0)]  # fmt: skip
+        return calls[-1] if calls else None
+
+    def _rois(self, taps: Taps, call: Call) -> Tensor:
+        rois = call.arguments.get('rois')
+        if rois is None:
+            # A mask head that shares the box head's pooled features takes some of its RoIs.
+            (boxes,) = [c for c in taps.calls if c.method == '_bbox_forward'][-1:]
+            rois = boxes.arguments['rois'][call.arguments['pos_inds']]
+        return rois
+
+    def _own_outputs(
+        self, model: nn.Module, images: Tensor, data_samples: list,
+        wanted: dict[RoISource, set[str]], rois: dict[str, Tensor],
+    ) -> Taught:  # fmt: skip
+        outputs = super()._own_outputs(model, images, data_samples, wanted, rois)
+        for source, boxes in rois.items():
+            paths = wanted.get(source, set())
+            images_of = [InstanceData(bboxes=boxes[boxes[:, 0] == i, 1:])
+                         for i in range(len(images))]  # fmt: skip
+            with Taps(model, paths, methods=self._methods({source})) as taps:
+                try:
+                    features = model.extract_feat(images)
+                    model.roi_head.forward(features, images_of, data_samples)
+                except Exception:  # some cannot be run so
+                    continue
+            for path in paths:
+                call = self._roi_call(taps, self._roi_source(model, path))
+                # Later stages see boxes that the stages before refined.
+                if call is not None and torch.equal(call.arguments['rois'], boxes):
+                    outputs[source, path] = taps.take(path, call)
+        return outputs
 
     def _label_source(self, entry: Entry) -> str:
         parts = entry.student.split('.')
@@ -112,7 +166,7 @@ class DetectorDistiller(BaseDistiller):
             counts, shapes = [len(level) for level in student], [(-1,)] * len(student)
         else:
             # mmdet numbers a level's rows by image, position, anchor.
-            anchors = _anchors(self.student, entry.student, student[0])
+            anchors = anchors_at_a_position(self.student, entry.student, student[0])
             pixels = [level.shape[-2:].numel() for level in student]
             counts = [len(student[0]) * count * anchors for count in pixels]
             shapes = [(len(student[0]), count, anchors) for count in pixels]
@@ -120,41 +174,59 @@ class DetectorDistiller(BaseDistiller):
             raise ValueError(
                 f"distill entry '{entry.name}': the student's head has {len(flat)} targets of "
                 f'type {flat.dtype} for {sum(counts)} rows of logits; ignore_index and '
-                'acclimation need one class index a row'
+                'acclimation need one class index a row; leave them out'
             )
         levels = [level.view(shape) for level, shape
                   in zip(flat.split(counts), shapes, strict=True)]  # fmt: skip
         # The losses lay anchors out before positions.
         return [level if level.ndim == 1 else level.transpose(1, 2) for level in levels]
 
-    def _run_head(self, model: nn.Module, part: str, features: Any) -> None:
-        try:
-            getattr(model, part)(features)
-        except Exception as error:
-            raise ValueError(
-                f"'{part}' of {type(model).__name__} cannot be run on the neck's features alone "
-                f'({type(error).__name__}: {error}); tap its backbone or neck'
-            ) from error
+    def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
+        getattr(model, part)(features)
 
     def _run_roi_parts(
         self, model: nn.Module, features: Any, paths: set[str], rois: Tensor
     ) -> None:
-        roi_head = model.roi_head
         # mmcv's RoI pooling has no kernel for bfloat16 and takes any memory for contiguous.
         features = [(level.float() if level.dtype == torch.bfloat16 else level).contiguous()
                     for level in features]  # fmt: skip
         for kind, stage in sorted({_roi_part(model, path) for path in paths}, key=str):
-            extractor = getattr(roi_head, f'{kind}_roi_extractor')
-            head = getattr(roi_head, f'{kind}_head')
-            if stage is not None:
-                extractor, head = extractor[stage], head[stage]
-            pooled = extractor(features[: extractor.num_inputs], rois)
-            if roi_head.with_shared_head:
-                pooled = roi_head.shared_head(pooled)
-            head(pooled)
+            run_roi_head(model.roi_head, kind, stage, features, rois)
 
 
-def _anchors(model: nn.Module, path: str, logits: Tensor) -> int:
-    """Anchors at a position, from the channels of [N, A·C, H, W]."""
-    classes = class_count(model, path)
-    return logits.shape[1] // classes if classes else 1
+def run_roi_head(
+    roi_head: nn.Module, kind: str, stage: int | None, features: list[Tensor], rois: Tensor
+) -> None:
+    """A RoI head's own forward over some boxes.
+
+    Args:
+        roi_head: Of any kind whose boxes come from outside.
+        kind: ``'bbox'`` or ``'mask'``.
+        stage: Of a cascade, None without one.
+        features: Of the neck, one tensor a level.
+        rois: [K, 5], the index of the image first.
+
+    Raises:
+        ValueError: The head wants something that its own loss alone could give.
+    """
+    method = getattr(roi_head, f'_{kind}_forward')
+    given: dict[str, Any] = dict(x=features, rois=rois, stage=stage)
+    # What the cascade heads of HTC and SCNet compute once for all of their stages.
+    fuses = kind in getattr(roi_head, 'semantic_fusion', (kind,))
+    for name, of, used in (('semantic_feat', 'semantic', fuses), ('glbctx_feat', 'glbctx', True)):
+        if used and getattr(roi_head, f'with_{of}', False):
+            given[name] = getattr(roi_head, f'{of}_head')(features)[1]
+        else:
+            given[name] = None
+    parameters = inspect.signature(method).parameters
+    unknown = [name for name in parameters if name not in given and name not in _LEFT_OUT]
+    # SCNet hands features from its box stages to its mask head, if it was built to.
+    if unknown == ['relayed_feat'] and not getattr(roi_head, 'with_feat_relay', True):
+        unknown = []
+    if unknown:
+        raise ValueError(
+            f'the {kind} head of {type(roi_head).__name__} wants {", ".join(unknown)} beside '
+            'boxes, which its own training alone makes: its outputs do not speak of the boxes of '
+            'another model; tap the neck or the backbone'
+        )
+    method(**{name: given[name] for name in parameters if name in given})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from bisect import bisect_right
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +12,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin.aligners import build_aligners
-from kd_plugin.distillers.class_map import ClassMap
+
+from .class_map import ClassMap
+from .schedule import Schedule
+from .teaching import dead_terms
 
 _REQUIRED = ('name', 'student', 'teacher', 'loss')
 _OPTIONS = (*_REQUIRED, 'aligner', 'schedule')
@@ -27,44 +29,6 @@ class Tapped(NamedTuple):
     targets: list[Tensor] | None
 
 
-class Schedule:
-    """A factor of a loss over the iterations: straight lines between points, constant outside.
-
-    ``[(0, 0), (500, 1)]`` warms up, ``[(0, 1), (90000, 0)]`` decays, ``[(8000, 1), (8000, 0)]``
-    stops. Where it is 0 the teacher does not run for the entry.
-
-    Args:
-        points: (iteration, factor) pairs, iterations ascending, factors >= 0.
-
-    Raises:
-        ValueError: Anything else.
-    """
-
-    def __init__(self, points: list[tuple[int, float]]) -> None:
-        try:
-            iterations, self.factors = zip(*points, strict=True)
-            fits = list(iterations) == sorted(iterations) and min(self.factors) >= 0
-        except (TypeError, ValueError):
-            fits = False
-        if not fits:
-            raise ValueError(
-                f'schedule={points!r}; write (iteration, factor) pairs, iterations ascending and '
-                'factors not negative, such as [(0, 0), (500, 1)]'
-            )
-        self.iterations = iterations
-
-    def __call__(self, iteration: int) -> float:
-        """The factor at an iteration."""
-        after = bisect_right(self.iterations, iteration)
-        if after == 0:
-            return self.factors[0]
-        if after == len(self.iterations):
-            return self.factors[-1]
-        (start, end), (a, b) = (
-            values[after - 1 : after + 1] for values in (self.iterations, self.factors))
-        return a + (b - a) * (iteration - start) / (end - start)
-
-
 class Entry(nn.Module):
     """Everything about one pair of taps; covers all its levels.
 
@@ -72,7 +36,7 @@ class Entry(nn.Module):
         options: ``name`` (the loss is logged as ``loss_<name>``), ``student`` and ``teacher``
             (module paths), ``loss`` (a registered loss's dict), ``aligner`` (a key of
             :data:`kd_plugin.aligners.ALIGNERS`, default None) and ``schedule`` (a list of
-            (iteration, factor), see :class:`Schedule`, default None).
+            (iteration, factor), see :class:`~.schedule.Schedule`, default None).
 
     Raises:
         ValueError: An unknown or missing option, or a loss that cannot be built.
@@ -108,7 +72,9 @@ class Entry(nn.Module):
                 f'cannot be built: {error}'
             ) from error
         self.aligners = nn.ModuleList()
-        self.levels = 0
+        # Of all that the student's tap gives in training, what the teacher has a counterpart of.
+        self.chosen: list[int] | None = None
+        self.given = 0
         self.classes: int | None = None  # that are compared, where the student's head says so
         self.class_map: ClassMap | None = None
 
@@ -139,8 +105,8 @@ class Entry(nn.Module):
         """
         self.classes = classes['student']
         found = (
-            f"distill entry '{self.name}': student '{self.student}' gives {_shapes(student)}, "
-            f"teacher '{self.teacher}' gives {_shapes(teacher)}"
+            f"distill entry '{self.name}': student '{self.student}' gives {shapes(student)}, "
+            f"teacher '{self.teacher}' gives {shapes(teacher)}"
         )
         if len(student) != len(teacher):
             raise ValueError(
@@ -148,7 +114,6 @@ class Entry(nn.Module):
                 'give each pair of levels an entry of its own with the modules that they come '
                 "from (an FPN's are 'neck.fpn_convs.0' and so on)"
             )
-        self.levels = len(teacher)
         if class_map is not None and self.aligner == 'conv1x1':
             raise ValueError(
                 f"{found}: a convolution would mix the classes that are mapped by name; write "
@@ -167,20 +132,47 @@ class Entry(nn.Module):
         if resized:
             print_log(
                 f"Distill entry '{self.name}': the student's maps are resized to the teacher's "
-                f'({", ".join(resized)} in a first try on zeros).',
+                f'({", ".join(resized)} in a first try).',
                 logger='current', level=logging.WARNING)  # fmt: skip
         aligned = self.align(student, teacher)
         if class_map is not None:
             aligned, teacher, _ = self._take_common(class_map, Tapped(aligned, teacher, None))
         if any(s.shape != t.shape for s, t in zip(aligned, teacher, strict=True)):
             raise ValueError(f'{found}. {self._advice(student, teacher, classes)}')
-        if self.needs_target:
-            return
         try:
-            for s, t in zip(aligned, teacher, strict=True):
-                self.loss(s, t)
+            if not self.needs_target:
+                for s, t in zip(aligned, teacher, strict=True):
+                    self.loss(s, t)
+            self._check_that_it_teaches(aligned[0].shape)
         except ValueError as error:
             raise ValueError(f'{found}: {error}') from error
+
+    def _check_that_it_teaches(self, shape: torch.Size) -> None:
+        """Refuse a loss without a gradient, and tell of terms without one.
+
+        Raises:
+            ValueError: Its gradient is zero, whatever the models say.
+        """
+        if getattr(self.loss, 'loss_weight', 1) == 0:
+            return
+        kind, columns = type(self.loss).__name__, self.classes_of(shape)
+        dead = dead_terms(self.loss, shape)
+        if dead is None:
+            raise ValueError(
+                f'{kind} cannot teach on {columns} columns: its gradient is zero whatever the '
+                "logits are. With one class write activation='sigmoid' for a head with one output "
+                "(relations between boxes or pixels are left then), or distil features ('neck' or "
+                "'backbone')"
+            )
+        for term in dead:
+            print_log(
+                f"Distill entry '{self.name}': the term of {term} in {kind} cannot teach on "
+                f'{columns} columns, it is a constant in the log; write {term}=0 in its loss.',
+                logger='current', level=logging.WARNING)  # fmt: skip
+
+    def classes_of(self, shape: torch.Size) -> int:
+        """Columns that the loss relates, of logits or maps of a shape."""
+        return getattr(self.loss, 'classes', None) or shape[1]
 
     def _take_common(self, class_map: ClassMap, tapped: Tapped) -> Tapped:
         """Compare the common classes from now on, and speak of them in the loss's options."""
@@ -218,6 +210,49 @@ class Entry(nn.Module):
             return "The sizes differ: write aligner='resize'"
         return "The channels differ: write aligner='conv1x1'"
 
+    def choose(self, calls: list[list[Tensor]], usual: list[Tensor], teacher: int) -> None:
+        """Find, in what the student's tap gives in training, the counterparts of the teacher's.
+
+        Args:
+            calls: What each call of the student's tap gave in training.
+            usual: What it gives in evaluation, in one call.
+            teacher: Levels of the teacher.
+
+        Raises:
+            ValueError: They cannot be told apart.
+        """
+        given = [tensor for tensors in calls for tensor in tensors]
+        self.given = len(given)
+        if len(given) == teacher or len(usual) != teacher:
+            return
+        if len(calls[0]) == teacher:  # called again, to hand its prediction to the next head
+            self.chosen = list(range(teacher))
+            return
+        # More maps in training than in evaluation: those of the same shape are the same.
+        alike = [[i for i, tensor in enumerate(given) if tensor.shape == level.shape]
+                 for level in usual]  # fmt: skip
+        if any(len(found) != 1 for found in alike):
+            raise ValueError(
+                f"distill entry '{self.name}': student '{self.student}' gives {shapes(given)} in "
+                f'training and {shapes(usual)} in evaluation, and which are the same is not '
+                'clear; tap a module further in, which gives one map'
+            )
+        self.chosen = [index for (index,) in alike]
+
+    def pick(self, calls: list[list[Tensor]]) -> list[Tensor]:
+        """Of what the student's tap gave, the counterparts of the teacher's.
+
+        Raises:
+            ValueError: Another number of tensors than when the model was built.
+        """
+        given = [tensor for tensors in calls for tensor in tensors]
+        if self.given and len(given) != self.given:
+            raise ValueError(
+                f"distill entry '{self.name}': student '{self.student}' gives {len(given)} "
+                f'tensors in this iteration and gave {self.given} when the model was built'
+            )
+        return given if self.chosen is None else [given[index] for index in self.chosen]
+
     def align(self, student: list[Tensor], teacher: list[Tensor]) -> list[Tensor]:
         """The student's tensors in the teacher's shapes.
 
@@ -249,10 +284,10 @@ class Entry(nn.Module):
         levels = [student, teacher] if targets is None else [student, teacher, targets]
         return self.factor * sum(map(self.loss, *levels))
 
-    def nothing(self, like: Tensor) -> Tensor:
+    def nothing(self, zero: Tensor) -> Tensor:
         """A loss of zero that still gives every parameter of the entry its gradient."""
-        return sum((p.sum() * 0 for p in self.parameters() if p.requires_grad), like.new_zeros(()))
+        return sum((p.sum() * 0 for p in self.parameters() if p.requires_grad), zero)
 
 
-def _shapes(tensors: list[Tensor]) -> str:
+def shapes(tensors: list[Tensor]) -> str:
     return ' + '.join(str(list(tensor.shape)) for tensor in tensors)

@@ -31,6 +31,8 @@ class SegmentorDistiller(BaseDistiller):
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
             the order of the head's outputs, or a data set's registered name. Logits are then
             compared on the classes that both have.
+        data_preprocessor: For a student whose dict has none. A runner hands over the one at the
+            top level of its config.
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
@@ -38,21 +40,19 @@ class SegmentorDistiller(BaseDistiller):
 
     scope = 'mmseg'
 
-    def _run_head(self, model: nn.Module, part: str, features: Any) -> None:
+    def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
         head = getattr(model, part)
         if not isinstance(head, nn.ModuleList):
             head(features)
-        elif part == 'auxiliary_head':
-            for one in head:
-                one(features)
+            return
+        wanted = {int(path.split('.')[1]) if path != part else len(head) - 1 for path in paths}
+        if part == 'auxiliary_head':
+            for index in sorted(wanted if part not in paths else range(len(head))):
+                head[index](features)
         else:  # a cascade of decode heads, each refining what the one before predicted
             output = head[0](features)
-            for one in head[1:]:
+            for one in head[1 : max(wanted) + 1]:
                 output = one(features, output)
-
-    def _once(self, entry: Entry, student: list[Tensor]) -> list[Tensor]:
-        # A cascade runs each head but the last again, to hand its prediction to the next.
-        return student[: entry.levels]
 
     def _targets(
         self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]

@@ -120,13 +120,16 @@ def _stand_ins(module: nn.Module, is_idle: Callable[[nn.Module], bool]) -> Itera
 def _items(modules: nn.ModuleList) -> Iterator[nn.Module]:
     """The modules in nested ModuleLists."""
     for child in modules:
-        yield from _items(child) if isinstance(child, nn.ModuleList) else [child]
+        if isinstance(child, nn.ModuleList):
+            yield from _items(child)
+        elif child is not None:  # an empty place, as in HRNet's fusing layers
+            yield child
 
 
 def _without_idle(modules: nn.ModuleList, is_idle: Callable[[nn.Module], bool]) -> list[Any]:
     """A plain list with the children of a ModuleList, the idle ones replaced."""
     return [
-        hand_on if is_idle(child)
+        hand_on if child is not None and is_idle(child)
         else _without_idle(child, is_idle) if isinstance(child, nn.ModuleList)
         else child
         for child in modules

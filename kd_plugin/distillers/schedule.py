@@ -1,0 +1,43 @@
+"""How much a loss weighs at an iteration."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+
+class Schedule:
+    """A factor of a loss over the iterations: straight lines between points, constant outside.
+
+    ``[(0, 0), (500, 1)]`` warms up, ``[(0, 1), (90000, 0)]`` decays, ``[(8000, 1), (8000, 0)]``
+    stops. Where it is 0 the teacher does not run for the entry.
+
+    Args:
+        points: (iteration, factor) pairs, iterations ascending, factors >= 0.
+
+    Raises:
+        ValueError: Anything else.
+    """
+
+    def __init__(self, points: list[tuple[int, float]]) -> None:
+        try:
+            iterations, self.factors = zip(*points, strict=True)
+            fits = list(iterations) == sorted(iterations) and min(self.factors) >= 0
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(
+                f'schedule={points!r}; write (iteration, factor) pairs, iterations ascending and '
+                'factors not negative, such as [(0, 0), (500, 1)]'
+            )
+        self.iterations = iterations
+
+    def __call__(self, iteration: int) -> float:
+        """The factor at an iteration."""
+        after = bisect_right(self.iterations, iteration)
+        if after == 0:
+            return self.factors[0]
+        if after == len(self.iterations):
+            return self.factors[-1]
+        (start, end), (a, b) = (
+            values[after - 1 : after + 1] for values in (self.iterations, self.factors))
+        return a + (b - a) * (iteration - start) / (end - start)

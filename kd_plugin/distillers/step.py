@@ -1,0 +1,321 @@
+"""The training step: the student's own loss, the teacher's tapped parts, the losses between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd_plugin.losses.class_axes import LogitLoss
+from kd_plugin.rng import preserved_random_state
+from kd_plugin.taps import Call, Taps
+from kd_plugin.teacher import bypass, crop, precision
+
+from .entry import Entry, Tapped
+
+# Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
+RoISource = str | None
+Taught = dict[tuple[RoISource, str], list[Tensor]]
+
+
+@dataclass
+class Heard:
+    """What was read while a student computed its own losses.
+
+    Attributes:
+        losses: The student's own.
+        student: What each call of an entry's tap gave, by entry; none where it has no boxes.
+        rois: RoIs [K, 5] by their source, K > 0.
+        targets: What the student's losses got as targets, by entry that needs them.
+    """
+
+    losses: dict[str, Any]
+    student: dict[str, list[list[Tensor]]]
+    rois: dict[str, Tensor]
+    targets: dict[str, list[Tensor]]
+
+
+class TrainingStep:
+    """What a distiller does in ``mode='loss'``; its subclasses say how a model's parts are run."""
+
+    def loss(self, inputs: Tensor, data_samples: list | None, **kwargs: Any) -> dict[str, Any]:
+        """The student's own losses, one ``loss_<name>`` per entry, and ``loss_acclimation``.
+
+        Raises:
+            ValueError: A tap was not called, or gave other shapes than when the model was built.
+        """
+        active = [entry for entry in self.entries if entry.factor]
+        losses, compared = self._compare(inputs, data_samples, active, self._labels, **kwargs)
+        no_boxes = _with_graph(losses, inputs)
+        for entry in self.entries:
+            if entry.key in losses:
+                raise ValueError(
+                    f"the student has a loss '{entry.key}' of its own; "
+                    f"give the distill entry '{entry.name}' another name"
+                )
+            tapped = compared.get(entry.name)
+            if tapped is None:
+                rests = inputs.new_zeros(())
+                losses[entry.key] = entry.nothing(no_boxes if entry.factor else rests)
+            else:
+                losses[entry.key] = entry(
+                    tapped.student, [level.detach() for level in tapped.teacher],
+                    tapped.targets if entry.needs_target else None)  # fmt: skip
+            if self.acclimates(entry):
+                losses['loss_acclimation'] = (
+                    self.acclimation.nothing() if tapped is None else self.acclimation(*tapped))
+        return losses
+
+    @torch.no_grad()
+    def compare_logits(self, inputs: Tensor, data_samples: list) -> dict[str, Tapped]:
+        """What both models say of the same boxes or pixels, by entry with a loss on logits.
+
+        Both models stay in the modes they are in; random numbers drawn (RoI sampling) do not
+        count. The teacher is the acclimated one.
+
+        Args:
+            inputs: Images [N, 3, H, W], preprocessed for the student.
+            data_samples: The images' annotations.
+
+        Raises:
+            ValueError: A head without class targets.
+        """
+        logits = [entry for entry in self.entries if isinstance(entry.loss, LogitLoss)]
+        labels = {entry.name: self._label_source(entry) for entry in logits}
+        with preserved_random_state():
+            return self._compare(inputs, data_samples, logits, labels)[1]
+
+    def acclimates(self, entry: Entry) -> bool:
+        """Whether the teacher learns from this entry's logits."""
+        acclimation = self.acclimation
+        return acclimation is not None and acclimation.trains and acclimation.entry == entry.name
+
+    def _compare(
+        self, inputs: Tensor, data_samples: list | None, entries: list[Entry],
+        labels: dict[str, str | None], **kwargs: Any,
+    ) -> tuple[dict[str, Any], dict[str, Tapped]]:  # fmt: skip
+        """Run the student's loss and the teacher's tapped parts.
+
+        Args:
+            inputs: Images [N, C, H, W], preprocessed for the student.
+            data_samples: The images' annotations.
+            entries: Whose taps are read; the teacher runs for no other.
+            labels: The entries that need targets, and the loss of the student that knows them.
+
+        Returns:
+            The student's own losses, and what each entry's taps gave; nothing for an entry that
+            has no boxes in this batch.
+        """
+        heard = self._hear(self.student, inputs, data_samples, entries, labels, **kwargs)
+        entries = [entry for entry in entries if entry.name in heard.student]
+        if not entries:
+            return heard.losses, {}
+        acclimates = any(map(self.acclimates, entries))
+        with torch.set_grad_enabled(acclimates and torch.is_grad_enabled()):
+            taught = self._teach(inputs, data_samples, self._wanted(entries), heard.rois)
+        compared = {}
+        for entry in entries:
+            student = entry.pick(heard.student[entry.name])
+            teacher = taught[self._sources[entry.name], entry.teacher]
+            if torch.is_grad_enabled():
+                check_trainable(entry, student)
+            student = entry.align(student, teacher)
+            targets = None
+            if entry.name in labels:
+                said = heard.targets[entry.name]
+                targets = self._targets(entry, said, data_samples, student)
+            compared[entry.name] = entry.common(Tapped(student, teacher, targets))
+        return heard.losses, compared
+
+    def _hear(
+        self, student: nn.Module, inputs: Tensor, data_samples: list | None,
+        entries: list[Entry], labels: dict[str, str | None], **kwargs: Any,
+    ) -> Heard:  # fmt: skip
+        """Run a student's loss and read its taps; arguments as in :meth:`_compare`."""
+        known = {labels[entry.name] for entry in entries if labels.get(entry.name)}
+        sources = {self._sources[entry.name] for entry in entries} - {None}
+        paths = {entry.student for entry in entries}
+        with Taps(student, paths, known, self._methods(sources)) as taps:
+            losses = student(inputs, data_samples, mode='loss', **kwargs)
+        calls = {source: self._roi_call(taps, source) for source in sources}
+        found = {source: self._rois(taps, call) for source, call in calls.items() if call}
+        rois = {source: boxes for source, boxes in found.items() if len(boxes)}
+        heard = Heard(losses, {}, rois, {})
+        for entry in entries:
+            source = self._sources[entry.name]
+            if source is not None and source not in rois:
+                continue
+            try:
+                heard.student[entry.name] = taps.each(entry.student, calls.get(source))
+                if labels.get(entry.name):
+                    heard.targets[entry.name] = taps.targets(
+                        labels[entry.name], calls.get(source))
+            except ValueError as error:
+                raise type(error)(f"distill entry '{entry.name}': {error}") from error
+            heard.targets.setdefault(entry.name, [])
+        return heard
+
+    def _wanted(self, entries: Iterable[Entry]) -> dict[RoISource, set[str]]:
+        """The teacher's taps, by the RoIs that they read."""
+        wanted: dict[RoISource, set[str]] = {}
+        for entry in entries:
+            wanted.setdefault(self._sources[entry.name], set()).add(entry.teacher)
+        return wanted
+
+    def _teach(
+        self, inputs: Tensor, data_samples: list | None, wanted: dict[RoISource, set[str]],
+        rois: dict[str, Tensor],
+    ) -> Taught:  # fmt: skip
+        """What the teacher's taps give for a batch that was preprocessed for the student."""
+        frozen = self._frozen
+        images = frozen.renormalize(inputs, data_samples)
+        if frozen.options.get('channels_last'):
+            images = images.contiguous(memory_format=torch.channels_last)
+        # What the teacher draws (SegNeXt's bases, say) plain training would not.
+        ground = preserved_random_state() if frozen.draws else nullcontext()
+        with ground, self.bypassed(), precision(frozen.options, images.device.type):
+            taught = self._read(self.teacher, images, wanted, rois)
+        for (source, path), maps in taught.items():
+            if source is None:
+                taught[source, path] = crop(maps, images.shape[-2:], inputs.shape[-2:])
+        return taught
+
+    def bypassed(self) -> AbstractContextManager:
+        """Inside the block, the teacher's idle parts are left out."""
+        return bypass(self._frozen.idle)
+
+    def _read(
+        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]],
+        rois: dict[str, Tensor],
+    ) -> Taught:  # fmt: skip
+        """Run the parts of a model that the wanted taps are in, and return what they gave.
+
+        Args:
+            model: Student or teacher.
+            images: [N, C, H, W], preprocessed for it.
+            wanted: Tap paths by RoI source.
+            rois: RoIs [K, 5] by RoI source.
+        """
+        outputs = {}
+        with Taps(model, wanted.get(None, ())) as taps:
+            features = self._run_image_parts(model, images, wanted)
+        for path in wanted.get(None, ()):
+            outputs[None, path] = taps.take(path)
+        for source, paths in wanted.items():
+            if source is None:
+                continue
+            with Taps(model, paths, methods=self._methods({source})) as taps:
+                self._run_roi_parts(model, features, paths, rois[source])
+            for path in paths:
+                call = self._roi_call(taps, self._roi_source(model, path))
+                outputs[source, path] = taps.take(path, call)
+        return outputs
+
+    def _run_image_parts(
+        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]]
+    ) -> Any:
+        """Run backbone, neck and dense heads as far as taps are in them; return the features."""
+        paths = wanted.get(None, set())
+        parts = {path.partition('.')[0] for path in paths}
+        if set(wanted) <= {None} and parts <= {'backbone'}:
+            return model.backbone(images)
+        features = model.extract_feat(images)
+        for part in sorted(parts - {'backbone', 'neck'}):
+            try:
+                self._run_head(
+                    model, part, features, {p for p in paths if p.split('.')[0] == part})
+            except (TypeError, AttributeError, NotImplementedError) as error:
+                raise ValueError(
+                    f"'{part}' of {type(model).__name__} cannot be run on the features alone "
+                    f'({type(error).__name__}: {error}); tap its backbone or neck'
+                ) from error
+        return features
+
+    # ---------------------------------------------- what detectors and segmentors do differently
+
+    def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
+        raise NotImplementedError
+
+    def _run_roi_parts(
+        self, model: nn.Module, features: Any, paths: set[str], rois: Tensor
+    ) -> None:
+        raise NotImplementedError
+
+    def _roi_source(self, model: nn.Module, path: str) -> RoISource:
+        """The module of a model whose RoIs a tap reads, None for a tap without."""
+        return None
+
+    def _own_outputs(
+        self, model: nn.Module, images: Tensor, data_samples: list,
+        wanted: dict[RoISource, set[str]], rois: dict[str, Tensor],
+    ) -> Taught:  # fmt: skip
+        """What taps give in a model's own forward pass, if it runs them; see :meth:`_read`."""
+        paths = {path for path in wanted.get(None, ()) if '_head' in path.partition('.')[0]}
+        if not paths:
+            return {}
+        with Taps(model, paths) as taps:
+            try:
+                model(images, data_samples, mode='tensor')
+            except Exception:  # some have no such mode
+                return {}
+        return {(None, path): taps.take(path) for path in paths if taps.was_called(path)}
+
+    def _methods(self, sources: set[str]) -> list[tuple[str, str]]:
+        """The methods that are called once for each of some RoI sources."""
+        return []
+
+    def _roi_call(self, taps: Taps, source: RoISource) -> Call | None:
+        """The call over the RoIs that the loss was taken over; None where there was none."""
+        return None
+
+    def _rois(self, taps: Taps, call: Call) -> Tensor:
+        """The RoIs [K, 5] of a call."""
+        raise NotImplementedError
+
+    def _label_source(self, entry: Entry) -> str | None:
+        """The student's loss whose targets number the rows of an entry's logits.
+
+        None where the data samples say them.
+        """
+        return None
+
+    def _targets(
+        self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
+    ) -> list[Tensor]:
+        """Class indices of the rows of the student's logits, one tensor a level.
+
+        Args:
+            entry: Whose logits they are.
+            labels: What the student's own loss got as targets.
+            data_samples: The images' annotations.
+            student: The logits, one tensor a level.
+        """
+        raise NotImplementedError
+
+
+def check_trainable(entry: Entry, student: list[Tensor]) -> None:
+    """Refuse a student's tap that no gradient leaves.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if not any(level.requires_grad for level in student):
+        raise ValueError(
+            f"distill entry '{entry.name}': no gradient reaches the student from "
+            f"'{entry.student}', so nothing would be learnt there: its layers and all before them "
+            'are frozen (frozen_stages), or they are recomputed in the backward pass (with_cp, '
+            'activation_checkpointing); tap a later module, or the checkpointed module itself'
+        )
+
+
+def _with_graph(losses: dict[str, Any], like: Tensor) -> Tensor:
+    """A zero with the graph of one of the student's losses, so that it has a gradient."""
+    for value in losses.values():
+        for loss in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(loss, Tensor) and loss.requires_grad:
+                return loss.sum() * 0
+    return like.new_zeros(())

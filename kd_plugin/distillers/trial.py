@@ -1,0 +1,315 @@
+"""The trial at build: one made-up batch through everything that training will run.
+
+The student's own loss in training mode, on a copy, so that nothing is left behind; the teacher's
+own methods on the same images and boxes. What taps read here is what training reads, so whatever
+does not fit together is said now and not in an iteration.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import revert_sync_batchnorm
+from torch import Tensor, nn
+
+from kd_plugin.losses.class_axes import LogitLoss
+from kd_plugin.rng import get_random_state, preserved_random_state
+from kd_plugin.taps import TapError, Taps
+from kd_plugin.teacher.idle import find_idle
+from kd_plugin.teacher.untouched import equal, first_difference
+
+from .class_map import ClassMap
+from .entry import Entry, Tapped
+from .heads import check_columns, class_count
+from .made_up import IMAGES, batch, formats, made_up_ground
+from .step import Heard, Taught, check_trainable
+
+if TYPE_CHECKING:
+    from .base import BaseDistiller
+
+_ROIS = 64  # that the teacher is tried on, at the most
+# Where features alone can be read, without the loss.
+_FEATURES = 'backbone', 'neck'
+
+
+def try_out(distiller: BaseDistiller) -> None:
+    """Fit a distiller's entries on a made-up batch, and find what the teacher can leave out.
+
+    Raises:
+        ValueError: Whatever does not fit together, naming the entry and what to write instead.
+    """
+    if not len(distiller.entries):
+        return
+    student = revert_sync_batchnorm(copy.deepcopy(distiller.student)).train()
+    _settle(student)
+    with made_up_ground(), preserved_random_state():
+        images, samples, heard = _hear(distiller, student)
+        rois = {source: boxes[:_ROIS] for source, boxes in heard.rois.items()}
+        for entry in distiller.entries:
+            source = distiller._sources[entry.name]
+            if source is not None and source not in rois:
+                raise ValueError(
+                    f"distill entry '{entry.name}': no boxes reach '{entry.student}' in the "
+                    "student's own training; tap another head"
+                )
+            if source is not None:
+                _check_rois(entry, heard, source)
+        taught = _try_teacher(distiller, images, samples, rois)
+        for entry in distiller.entries:
+            _fit(distiller, student, entry, heard, taught, images, samples, rois)
+
+
+def _settle(model: nn.Module) -> None:
+    """Replace weights that are uninitialised memory, as some are before ``init_weights``."""
+    for parameter in model.parameters():
+        if not parameter.isfinite().all() or parameter.abs().max() > 1e4:
+            nn.init.normal_(parameter, std=0.02)
+
+
+def _hear(distiller: BaseDistiller, student: nn.Module) -> tuple[Tensor, list, Heard]:
+    """The first made-up batch that the student's loss takes, and what was read meanwhile.
+
+    Raises:
+        ValueError: An entry's tap that this loss does not run, or one that needs the loss where
+            it takes no made-up batch.
+    """
+    entries, labels = list(distiller.entries), distiller._labels
+    reasons = []
+    for made in formats(student):
+        images, samples = batch(student, distiller.scope, **made)
+        try:
+            with torch.enable_grad():
+                heard = distiller._hear(student, images, samples, entries, labels)
+        except TapError:
+            raise
+        except Exception as error:  # whatever a model raises on what it does not know
+            reasons.append(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}')
+            continue
+        own = [entry for entry in entries if entry.key in heard.losses]
+        if own:
+            raise ValueError(
+                f"the student has a loss '{own[0].key}' of its own; give the distill entry "
+                f"'{own[0].name}' another name"
+            )
+        return images, samples, heard
+    return _hear_features(distiller, student, reasons[0])
+
+
+def _hear_features(
+    distiller: BaseDistiller, student: nn.Module, reason: str
+) -> tuple[Tensor, list, Heard]:
+    """What can be read of a student whose loss takes no made-up batch."""
+    said = (
+        f'the loss of {type(student).__name__} cannot be run on made-up images, boxes and maps '
+        f'({reason})'
+    )
+    for entry in distiller.entries:
+        if entry.student.partition('.')[0] not in _FEATURES or entry.name in distiller._labels:
+            raise ValueError(
+                f"distill entry '{entry.name}': {said}, so what its heads give cannot be known; "
+                "tap 'backbone' or 'neck' (or modules in them), with a loss that needs no targets"
+            )
+    print_log(f'{said[0].upper()}{said[1:]}: only its features are tried out.',
+              logger='current', level=logging.WARNING)  # fmt: skip
+    paths = {entry.student for entry in distiller.entries}
+    for made in formats(student):
+        images, samples = batch(student, distiller.scope, **made)
+        try:
+            with torch.enable_grad(), Taps(student, paths) as taps:
+                student.extract_feat(images)
+        except TapError:
+            raise
+        except Exception as error:
+            reason = f'{type(error).__name__}: {error}'
+            continue
+        return images, samples, Heard(
+            {}, {entry.name: taps.each(entry.student) for entry in distiller.entries}, {}, {})
+    raise ValueError(
+        f'{said}, and neither can its backbone and neck ({reason}); it cannot be distilled'
+    )
+
+
+def _check_rois(entry: Entry, heard: Heard, source: str) -> None:
+    """Refuse RoI taps that do not give one row a box of this batch.
+
+    Raises:
+        ValueError: An entry has such.
+    """
+    rois = heard.rois[source]
+    if int(rois[:, 0].max()) >= IMAGES:
+        raise ValueError(
+            f"distill entry '{entry.name}': the student's boxes speak of "
+            f'{int(rois[:, 0].max()) + 1} images where the batch has {IMAGES} (its branches each '
+            'see the batch in training, as those of TridentNet do), so the teacher has no images '
+            'for them; tap its backbone'
+        )
+    rows = {len(tensor) for tensors in heard.student[entry.name] for tensor in tensors}
+    if rows != {len(rois)}:
+        raise ValueError(
+            f"distill entry '{entry.name}': student '{entry.student}' gives {sorted(rows)} rows "
+            f'for {len(rois)} boxes; tap a module that gives one row a box'
+        )
+
+
+def _try_teacher(
+    distiller: BaseDistiller, images: Tensor, samples: list, rois: dict[str, Tensor]
+) -> Taught:
+    """The teacher's tapped outputs, after its idle parts were found.
+
+    Raises:
+        ValueError: It cannot be run, or its numbers are not those of the untouched teacher.
+    """
+    frozen, teacher = distiller._frozen, distiller.teacher
+    wanted = distiller._wanted(distiller.entries)
+
+    def teach() -> Taught:
+        return distiller._teach(images, samples, wanted, rois)
+
+    before = _draws()
+    try:
+        with torch.no_grad():
+            teach()
+    except TapError as error:
+        raise ValueError(f'teacher: {error}') from error
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"the teacher, {type(teacher).__name__}, cannot be run on the student's images "
+            f'{list(images.shape)} ({type(error).__name__}: {error}); take a teacher for such '
+            'images'
+        ) from error
+    frozen.draws = before != _draws()
+    frozen.idle = find_idle(teacher, lambda: _tensors(teach()))
+    with torch.no_grad():
+        taught = teach()
+        _compare_with_untouched(distiller, images, samples, rois)
+    return taught
+
+
+def _draws() -> tuple[bytes, Any]:
+    state = get_random_state()
+    return state['torch'].numpy().tobytes(), state['python'], state['numpy'][2]
+
+
+def _tensors(taught: Taught) -> list[Tensor]:
+    return [tensor for tensors in taught.values() for tensor in tensors]
+
+
+def _compare_with_untouched(
+    distiller: BaseDistiller, images: Tensor, samples: list, rois: dict[str, Tensor]
+) -> None:
+    """Compare the teacher's tapped numbers with those of its own forward pass, wholly at work.
+
+    Raises:
+        ValueError: They differ.
+    """
+    teacher, wanted = distiller.teacher, distiller._wanted(distiller.entries)
+    images = distiller._frozen.renormalize(images, samples)
+
+    def tapped() -> Taught:
+        with preserved_random_state(), distiller.bypassed():
+            return distiller._read(teacher, images, wanted, rois)
+
+    def untouched() -> Taught:
+        with preserved_random_state():
+            return distiller._own_outputs(teacher, images, samples, wanted, rois)
+
+    got, expected = tapped(), untouched()
+    for (source, path), tensors in expected.items():
+        if not equal(tensors, got[source, path]):
+            differs = first_difference(teacher, untouched, tapped)
+            raise ValueError(
+                f"the teacher's '{path}' gives other numbers when it is tapped than in "
+                f"{type(teacher).__name__}'s own forward pass; the first module that differs is "
+                f"'{differs}'; tap another module, or the neck"
+            )
+
+
+def _fit(
+    distiller: BaseDistiller, student: nn.Module, entry: Entry, heard: Heard, taught: Taught,
+    images: Tensor, samples: list, rois: dict[str, Tensor],
+) -> None:  # fmt: skip
+    """Fit one entry to what its taps gave."""
+    source = distiller._sources[entry.name]
+    teacher = taught[source, entry.teacher]
+    calls = heard.student[entry.name]
+    usual: list[Tensor] = []
+    if sum(map(len, calls)) != len(teacher):
+        usual = _in_evaluation(distiller, student, entry, images, rois)
+    entry.choose(calls, usual, len(teacher))
+    learnt = entry.pick(calls)
+    check_trainable(entry, learnt)
+    classes = {
+        'student': class_count(distiller.student, entry.student),
+        'teacher': class_count(distiller.teacher, entry.teacher),
+    }
+    if source is not None:
+        learnt = [level[: len(rois[source])] for level in learnt]
+    if isinstance(entry.loss, LogitLoss):
+        for side, tensors in (('student', learnt), ('teacher', teacher)):
+            try:
+                check_columns(getattr(distiller, side), getattr(entry, side), tensors)
+            except ValueError as error:
+                raise ValueError(f"distill entry '{entry.name}': {side} {error}") from error
+    class_map = _class_map(distiller, entry, classes, learnt, teacher)
+    with torch.no_grad():
+        entry.fit(learnt, teacher, classes, class_map)
+    if entry.name in distiller._labels:
+        distiller._targets(entry, heard.targets[entry.name], samples, entry.pick(calls))
+    if distiller.acclimation is not None and distiller.acclimation.entry == entry.name:
+        wanted = distiller._wanted(distiller.entries)
+
+        def logits() -> list[Tensor]:
+            again = distiller._teach(images, samples, wanted, rois)[source, entry.teacher]
+            return entry.common(Tapped([], again, None)).teacher
+
+        distiller.acclimation.fit(distiller.teacher, logits, entry.classes)
+
+
+def _in_evaluation(
+    distiller: BaseDistiller, student: nn.Module, entry: Entry, images: Tensor,
+    rois: dict[str, Tensor],
+) -> list[Tensor]:  # fmt: skip
+    """What the student's tap gives in evaluation; nothing where that cannot be seen."""
+    source = distiller._sources[entry.name]
+    student.eval()
+    try:
+        with torch.no_grad():
+            return distiller._read(
+                student, images, {source: {entry.student}}, rois)[source, entry.student]
+    except Exception:  # its own loss is the road of training; this only helps to read it
+        return []
+    finally:
+        student.train()
+
+
+def _class_map(
+    distiller: BaseDistiller, entry: Entry, classes: dict[str, int | None],
+    student: list[Tensor], teacher: list[Tensor],
+) -> ClassMap | None:  # fmt: skip
+    """The columns of an entry's logits to compare, None for all."""
+    names = distiller._classes
+    if names is None or not isinstance(entry.loss, LogitLoss):
+        return None
+    tensors = {'student': student[0], 'teacher': teacher[0]}
+    channels = {side: tensor.shape[1] for side, tensor in tensors.items()}
+    outputs = dict(channels)
+    for side, tensor in tensors.items():
+        if tensor.ndim == 4:  # channels may hold several anchors
+            model, path = getattr(distiller, side), getattr(entry, side)
+            count = class_count(model, path, 'cls_out_channels') or classes[side]
+            outputs[side] = count or channels[side]
+    try:
+        class_map = ClassMap(**names)
+        class_map.fit(classes, channels, outputs)
+    except ValueError as error:
+        raise ValueError(f"distill entry '{entry.name}': {error}") from error
+    if names['student'] == names['teacher']:
+        return None
+    print_log(f"distill entry '{entry.name}': {class_map}", logger='current')
+    return class_map

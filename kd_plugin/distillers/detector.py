@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -127,7 +128,7 @@ class DetectorDistiller(BaseDistiller):
                          for i in range(len(images))]  # fmt: skip
             with Taps(model, paths, methods=self._methods({source})) as taps:
                 try:
-                    features = model.extract_feat(images)
+                    features = _poolable(model.extract_feat(images))
                     model.roi_head.forward(features, images_of, data_samples)
                 except Exception:  # some cannot be run so
                     continue
@@ -187,11 +188,18 @@ class DetectorDistiller(BaseDistiller):
     def _run_roi_parts(
         self, model: nn.Module, features: Any, paths: set[str], rois: Tensor
     ) -> None:
-        # mmcv's RoI pooling has no kernel for bfloat16 and takes any memory for contiguous.
-        features = [(level.float() if level.dtype == torch.bfloat16 else level).contiguous()
-                    for level in features]  # fmt: skip
+        features = _poolable(features)
         for kind, stage in sorted({_roi_part(model, path) for path in paths}, key=str):
             run_roi_head(model.roi_head, kind, stage, features, rois)
+
+
+def _poolable(features: Iterable[Tensor]) -> list[Tensor]:
+    """Maps that mmcv's RoI pooling reads right.
+
+    It has no kernel for bfloat16 and takes any memory for contiguous.
+    """
+    return [(level.float() if level.dtype == torch.bfloat16 else level).contiguous()
+            for level in features]  # fmt: skip
 
 
 def run_roi_head(

@@ -58,7 +58,7 @@ def check_columns(model: nn.Module, path: str, logits: list[Tensor]) -> None:
             anchor = f' at each of {count} anchors' if count > 1 else ''
             raise ValueError(
                 f"'{path}' gives {level.shape[1]} columns, and {type(head).__name__} has "
-                f'{classes} classes, {classes + 1} with background{anchor}: some columns are no classes '
-                '(boxes, objectness), and a relation of classes would mix them; tap its '
+                f'{classes} classes, {classes + 1} with background{anchor}: some columns are no '
+                'classes (boxes, objectness), and a relation of classes would mix them; tap its '
                 "classification layer or, where it has none of its own, features ('neck')"
             )

@@ -19,10 +19,12 @@ _MOST = 10  # classes that are shown, if the model has as many
 
 def formats(model: nn.Module) -> list[dict[str, Any]]:
     """What batches the model may take, the likeliest first: arguments for :func:`batch`."""
-    likeliest = dict(size=_sizes(model)[0], channels=_channels(model)[0], stride=1)
+    masks = any('mask' in path or 'panoptic' in path for path, _ in model.named_modules())
+    likeliest = dict(
+        size=_sizes(model)[0], channels=_channels(model)[0], stride=1, masks=masks)
     others = [dict(likeliest, channels=count) for count in _channels(model)[1:]]
     # HTC takes semantic maps at an eighth of the image.
-    others += [dict(likeliest, stride=8)]
+    others += [dict(likeliest, stride=8), dict(likeliest, masks=not masks)]
     for size in _sizes(model)[1:]:
         others += [dict(likeliest, size=size), dict(likeliest, size=size, stride=8)]
     return [likeliest, *others]
@@ -60,7 +62,7 @@ def class_count(model: nn.Module) -> int:
 
 
 def batch(
-    model: nn.Module, scope: str, size: tuple[int, int], channels: int, stride: int
+    model: nn.Module, scope: str, size: tuple[int, int], channels: int, stride: int, masks: bool
 ) -> tuple[Tensor, list]:
     """Noise images with boxes, masks and label maps, preprocessed, as a loss takes them.
 
@@ -70,6 +72,7 @@ def batch(
         size: Height and width.
         channels: Of the images.
         stride: Of a detector's semantic maps.
+        masks: Whether objects have masks; some heads choke on them.
 
     Returns:
         Images [2, C, H, W] and their data samples.
@@ -79,10 +82,11 @@ def batch(
     meta = dict(
         img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size,
         scale_factor=(1.0, 1.0), flip=False, flip_direction=None, img_path='', border=[0, 0, 0, 0])
-    make = _label_maps if scope == 'mmseg' else _objects
     classes = class_count(model)
-    samples = [make(size, classes, stride, noise, dict(meta, img_id=i)) for i in range(IMAGES)]
-    return inputs, samples
+    if scope == 'mmseg':
+        return inputs, [_label_maps(size, classes, noise, meta) for _ in range(IMAGES)]
+    return inputs, [_objects(size, classes, stride, masks, noise, dict(meta, img_id=i))
+                    for i in range(IMAGES)]  # fmt: skip
 
 
 def _label_map(size: tuple[int, int], classes: int, noise: torch.Generator) -> Tensor:
@@ -94,7 +98,7 @@ def _label_map(size: tuple[int, int], classes: int, noise: torch.Generator) -> T
 
 
 def _label_maps(
-    size: tuple[int, int], classes: int, stride: int, noise: torch.Generator, meta: dict
+    size: tuple[int, int], classes: int, noise: torch.Generator, meta: dict
 ) -> Any:
     from mmseg.structures import SegDataSample
 
@@ -106,8 +110,9 @@ def _label_maps(
 
 
 def _objects(
-    size: tuple[int, int], classes: int, stride: int, noise: torch.Generator, meta: dict
-) -> Any:
+    size: tuple[int, int], classes: int, stride: int, masks: bool, noise: torch.Generator,
+    meta: dict,
+) -> Any:  # fmt: skip
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
 
@@ -117,13 +122,14 @@ def _objects(
     corner = torch.rand(len(shares), 2, generator=noise) * (torch.tensor(
         [size[1], size[0]]) - sides)  # fmt: skip
     boxes = torch.cat([corner, corner + sides], 1)
-    masks = torch.zeros(len(boxes), *size, dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
-        mask[y1:y2, x1:x2] = 1
-    truth = InstanceData(bboxes=boxes, labels=torch.arange(len(boxes)) % classes,
-                         masks=BitmapMasks(masks.numpy(), *size))  # fmt: skip
-    ignored = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long(),
-                           masks=BitmapMasks(masks.numpy()[:0], *size))  # fmt: skip
+    truth = InstanceData(bboxes=boxes, labels=torch.arange(len(boxes)) % classes)
+    ignored = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
+    if masks:
+        filled = torch.zeros(len(boxes), *size, dtype=torch.uint8)
+        for mask, (x1, y1, x2, y2) in zip(filled, boxes.int().tolist(), strict=True):
+            mask[y1:y2, x1:x2] = 1
+        truth.masks = BitmapMasks(filled.numpy(), *size)
+        ignored.masks = BitmapMasks(filled.numpy()[:0], *size)
     semantic = _label_map(size, classes, noise)[:, ::stride, ::stride]
     return DetDataSample(metainfo=meta, gt_instances=truth, ignored_instances=ignored,
                          gt_sem_seg=PixelData(sem_seg=semantic))  # fmt: skip

@@ -46,21 +46,28 @@ def try_out(distiller: BaseDistiller) -> None:
         return
     student = revert_sync_batchnorm(copy.deepcopy(distiller.student)).train()
     _settle(student)
-    with made_up_ground(), preserved_random_state():
-        images, samples, heard = _hear(distiller, student)
-        rois = {source: boxes[:_ROIS] for source, boxes in heard.rois.items()}
-        for entry in distiller.entries:
-            source = distiller._sources[entry.name]
-            if source is not None and source not in rois:
-                raise ValueError(
-                    f"distill entry '{entry.name}': no boxes reach '{entry.student}' in the "
-                    "student's own training; tap another head"
-                )
-            if source is not None:
-                _check_rois(entry, heard, source)
-        taught = _try_teacher(distiller, images, samples, rois)
-        for entry in distiller.entries:
-            _fit(distiller, student, entry, heard, taught, images, samples, rois)
+    try:
+        with made_up_ground(), preserved_random_state():
+            _try_out(distiller, student)
+    except TapError as error:
+        raise ValueError(str(error)) from error
+
+
+def _try_out(distiller: BaseDistiller, student: nn.Module) -> None:
+    images, samples, heard = _hear(distiller, student)
+    rois = {source: boxes[:_ROIS] for source, boxes in heard.rois.items()}
+    for entry in distiller.entries:
+        source = distiller._sources[entry.name]
+        if source is not None and source not in rois:
+            raise ValueError(
+                f"distill entry '{entry.name}': no boxes reach '{entry.student}' in the "
+                "student's own training; tap another head"
+            )
+        if source is not None:
+            _check_rois(entry, heard, source)
+    taught = _try_teacher(distiller, images, samples, rois)
+    for entry in distiller.entries:
+        _fit(distiller, student, entry, heard, taught, images, samples, rois)
 
 
 def _settle(model: nn.Module) -> None:

@@ -20,7 +20,7 @@ class FeatureMimicLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Weighted error of two tensors of one shape, a scalar >= 0.
+        """Weighted error of two tensors of one shape, a scalar >= 0; 0 where they are empty.
 
         Raises:
             ValueError: The shapes differ.
@@ -30,4 +30,6 @@ class FeatureMimicLoss(nn.Module):
                 f'student and teacher must have the same shape, got {tuple(student.shape)} '
                 f'and {tuple(teacher.shape)}'
             )
+        if student.numel() == 0:
+            return student.float().sum()
         return self.loss_weight * F.mse_loss(student.float(), teacher.float())

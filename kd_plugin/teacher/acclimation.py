@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.taps import find_module
-from kd_plugin.teacher.idle import leaves
+from kd_plugin.teacher.idle import leaves, with_graph
 
 _OPTIONS = ('modules', 'entry', 'loss', 'lr_mult')
 # Columns of each row that a relation leaves out.
@@ -28,7 +28,7 @@ class Acclimation(nn.Module):
 
     Args:
         options: ``modules`` (paths in the teacher; by default the classification layer that the
-            entry taps and the last convolution or linear layer before it), ``entry`` (the distill
+            entry taps and the layer that feeds it), ``entry`` (the distill
             entry whose logits acclimate; by default the first with a loss on logits), ``loss``
             (by default :class:`~kd_plugin.losses.AcclimationLoss` with the entry's activation)
             and ``lr_mult`` (by default 0.01).
@@ -75,13 +75,11 @@ class Acclimation(nn.Module):
             classes: Classes that the tapped head predicts, to split anchors; None where unknown.
 
         Raises:
-            ValueError: A path that does not exist, or a module that the logits do not depend on.
+            ValueError: A path that does not exist, a module that the logits do not depend on, or
+                too few columns.
         """
         if self.paths is None:
-            with _recorded(teacher) as order, torch.no_grad():
-                run()
-            tap = order.index(self.tap) if self.tap in order else len(order)
-            self.paths = [*order[:tap][-1:], self.tap]
+            self.paths = [*_layers_before(teacher, self.tap, with_graph(teacher, run)), self.tap]
         for path in self.paths:
             try:
                 module = find_module(teacher, path)
@@ -101,9 +99,11 @@ class Acclimation(nn.Module):
                 f"acclimation.modules: the logits of '{self.tap}' do not depend on {useless}; "
                 'name modules that come before it, by default the last layer and its predecessor'
             )
-        if self.loss.classes is None and classes and self.loss.activation == 'sigmoid':
+        channels = logits[0].shape[1]
+        splits = classes and channels % classes == 0  # binary heads have one output for both
+        if self.loss.classes is None and splits and self.loss.activation == 'sigmoid':
             self.loss.classes = classes
-        self._check_columns(self.loss.classes or logits[0].shape[1])
+        self._check_columns(self.loss.classes or channels)
         if self.loss.loss_weight == 0:
             # Its gradient would be zero, but weight decay would still change the teacher.
             self.parts.requires_grad_(False)
@@ -111,10 +111,22 @@ class Acclimation(nn.Module):
         self.original = {key: value.clone() for key, value in state.items()}
 
     def _check_columns(self, columns: int) -> None:
-        """Warn where the rows are too short to be related."""
+        """Refuse rows that cannot be related, and warn where they are short.
+
+        Raises:
+            ValueError: Less than two columns are left.
+        """
         relation = getattr(self.loss, 'relation', None)
         related = columns - _LEFT_OUT.get(relation, 0)
-        if self.trains and relation in _LEFT_OUT and related < 3:
+        if not self.trains or relation not in _LEFT_OUT:
+            return
+        if related < 2:
+            raise ValueError(
+                f"acclimation: of the {columns} columns of '{self.tap}' the relation "
+                f"'{relation}' compares {max(related, 0)}, and nothing relates to nothing: the "
+                'teacher would learn nothing; leave acclimation out'
+            )
+        if related < 3:
             print_log(
                 f"acclimation: the relation '{relation}' compares {related} of the {columns} "
                 f"columns of '{self.tap}', whose correlation is +1, -1 or nothing whatever the "
@@ -152,17 +164,18 @@ class Acclimation(nn.Module):
         return sum(p.sum() * 0 for p in self.parameters())
 
 
-@contextmanager
-def _recorded(model: nn.Module) -> Iterator[list[str]]:
-    """Paths of the convolutions and linear layers that the block calls, in order."""
-    order: list[str] = []
-    layers = (nn.modules.conv._ConvNd, nn.Linear)
-    handles = [
-        module.register_forward_hook(lambda m, args, out, path=path: order.append(path))
-        for path, module in model.named_modules() if isinstance(module, layers)
-    ]  # fmt: skip
-    try:
-        yield order
-    finally:
-        for handle in handles:
-            handle.remove()
+def _layers_before(teacher: nn.Module, tap: str, logits: list[Tensor]) -> list[str]:
+    """Paths of the last layer with weights that feeds the tap, of each level's own where they are.
+
+    Args:
+        teacher: The model.
+        tap: Path of the classification layer.
+        logits: What it gave, with the graph behind it.
+    """
+    layers = {
+        module.weight: path for path, module in teacher.named_modules()
+        if isinstance(getattr(module, 'weight', None), Tensor) and module.weight.ndim > 1
+        and not f'{path}.'.startswith(f'{tap}.')
+    }  # fmt: skip
+    nearest = [[layers[leaf] for leaf in leaves([level]) if leaf in layers] for level in logits]
+    return list(dict.fromkeys(path for paths in nearest for path in paths[:1]))

@@ -8,6 +8,7 @@ tapped outputs. In later passes its place is taken by a function that hands its 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,52 +56,71 @@ def find_idle(model: nn.Module, run: Callable[[], list[Tensor]]) -> list[StandIn
         module.register_forward_pre_hook(lambda m, args: called.add(m))
         for module in model.modules()
     ]
+    try:
+        outputs = with_graph(model, run)
+    finally:
+        for handle in handles:
+            handle.remove()
+    used = leaves(outputs)
+    outputs = [output.detach() for output in outputs]
+
+    def is_idle(module: nn.Module) -> bool:
+        own = set(module.parameters())
+        return module in called and bool(own) and own.isdisjoint(used)
+
+    def fits(stand_ins: list[StandIn]) -> bool:
+        try:
+            with torch.no_grad(), bypass(stand_ins):
+                got = run()
+        except Exception:
+            return False
+        return len(outputs) == len(got) and all(map(torch.equal, outputs, got))
+
+    return _largest_part(list(_stand_ins(model, is_idle)), fits)
+
+
+def _largest_part(
+    stand_ins: list[StandIn], fits: Callable[[list[StandIn]], bool]
+) -> list[StandIn]:
+    """Those that can stand in together: all, or what is left where some are in the way."""
+    if not stand_ins or fits(stand_ins):
+        return stand_ins
+    if len(stand_ins) == 1:
+        return []
+    middle = len(stand_ins) // 2
+    parts = [_largest_part(part, fits) for part in (stand_ins[:middle], stand_ins[middle:])]
+    return parts[0] + parts[1] if fits(parts[0] + parts[1]) else max(parts, key=len)
+
+
+def with_graph(model: nn.Module, run: Callable[[], list[Tensor]]) -> list[Tensor]:
+    """What ``run`` returns, every parameter of a model in the graph behind it."""
     parameters = list(model.parameters())
     flags = [p.requires_grad for p in parameters]
     try:
         for parameter in parameters:
             parameter.requires_grad_(True)
         with torch.enable_grad():
-            outputs = run()
+            return run()
     finally:
-        for handle in handles:
-            handle.remove()
         for parameter, flag in zip(parameters, flags, strict=True):
             parameter.requires_grad_(flag)
-    used = leaves(outputs)
-    outputs = [output.detach() for output in outputs]
-
-    def is_idle(module: nn.Module) -> bool:
-        own = set(module.parameters())
-        return module in called and bool(own) and used.isdisjoint(own)
-
-    stand_ins = list(_stand_ins(model, is_idle))
-    try:
-        with torch.no_grad(), bypass(stand_ins):
-            got = run()
-    except Exception:
-        return []
-    return stand_ins if _equal(outputs, got) else []
 
 
-def leaves(outputs: list[Tensor]) -> set[Tensor]:
-    """The leaf tensors, parameters most often, in the graph behind some outputs."""
+def leaves(outputs: list[Tensor]) -> dict[Tensor, None]:
+    """The leaf tensors, parameters most often, in the graph behind some outputs; nearest first."""
     # Walked, not differentiated: gradients would need as much memory as the model itself.
-    found: set[Tensor] = set()
-    nodes = {output.grad_fn for output in outputs} - {None}
-    waiting = list(nodes)
+    found: dict[Tensor, None] = {}
+    nodes = dict.fromkeys(output.grad_fn for output in outputs if output.grad_fn is not None)
+    waiting = deque(nodes)
     while waiting:
-        node = waiting.pop()
+        node = waiting.popleft()
         if hasattr(node, 'variable'):
-            found.add(node.variable)
-        new = {following for following, _ in node.next_functions if following} - nodes
-        nodes |= new
-        waiting += new
+            found[node.variable] = None
+        for following, _ in node.next_functions:
+            if following is not None and following not in nodes:
+                nodes[following] = None
+                waiting.append(following)
     return found
-
-
-def _equal(expected: list[Tensor], got: list[Tensor]) -> bool:
-    return len(expected) == len(got) and all(map(torch.equal, expected, got))
 
 
 def _stand_ins(module: nn.Module, is_idle: Callable[[nn.Module], bool]) -> Iterator[StandIn]:

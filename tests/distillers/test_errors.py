@@ -51,11 +51,8 @@ def test_a_wrong_config_is_refused_when_built(cfg, message):
 
 
 def test_a_student_loss_of_the_same_name_is_refused():
-    distiller = pairs.build(changed(entry=(0, dict(name='cls'))))
-    from mmdet.testing import demo_mm_inputs
-    data = distiller.data_preprocessor(demo_mm_inputs(2, [[3, 64, 64]] * 2, num_classes=10), True)
-    with pytest.raises(ValueError, match="a loss 'loss_cls' of its own"):
-        distiller(**data, mode='loss')
+    with pytest.raises(ValueError, match="a loss 'loss_cls' of its own.*'cls' another name"):
+        pairs.build(changed(entry=(0, dict(name='cls'))))
 
 
 @pytest.fixture

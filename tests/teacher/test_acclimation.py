@@ -240,6 +240,15 @@ def test_of_classes_mapped_by_name_the_common_ones_count(common, warned, monkeyp
     assert ['2 of the 3 columns' in line for line in said] == [True] * warned
 
 
+@pytest.mark.parametrize(('classes', 'relation'), [(1, 'non_target'), (2, 'non_target')])
+def test_what_has_less_than_two_columns_to_relate_is_refused(classes, relation):
+    cfg = acclimating('retinanet', loss=dict(relation=relation))
+    cfg['student'] = pairs.retinanet(classes=classes)
+    cfg['teacher']['config'] = pairs.retinanet(12, 24, classes)
+    with pytest.raises(ValueError, match=f'of the {classes} columns.*leave acclimation out'):
+        pairs.build(cfg)
+
+
 def test_two_columns_beside_the_target_are_no_relation():
     """Each row's distance is 0 or 2, so the gradient says nothing: hence the warning."""
     s, t = torch.randn(2, 40, 3)

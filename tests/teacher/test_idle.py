@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from kd_plugin.teacher.idle import bypass, find_idle
+from kd_plugin.teacher.idle import bypass, find_idle, leaves
 
 
 class TwoBranches(nn.Module):
@@ -65,12 +65,18 @@ def test_flags_and_attributes_are_put_back_after_an_error():
     assert isinstance(model.box, nn.Linear)
 
 
-def test_building_a_distiller_computes_no_gradient(monkeypatch):
+def test_building_a_distiller_computes_no_gradient_of_a_model(monkeypatch):
     """Those of a large teacher would take as much memory as the teacher itself."""
+    grad = torch.autograd.grad
+
+    def without_parameters(output, *args, **kwargs):
+        assert not any(isinstance(leaf, nn.Parameter) for leaf in leaves([output]))
+        return grad(output, *args, **kwargs)
+
     def refuse(*args, **kwargs):
         raise AssertionError('a gradient was computed')
 
-    monkeypatch.setattr('torch.autograd.grad', refuse)
+    monkeypatch.setattr('torch.autograd.grad', without_parameters)
     monkeypatch.setattr('torch.autograd.backward', refuse)
     cfg = pairs.pair('faster_rcnn')
     cfg['acclimation'] = {}

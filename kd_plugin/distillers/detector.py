@@ -12,11 +12,11 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from kd_plugin.methods.heads import anchors_at_a_position
 from kd_plugin.taps import Call, Taps, find_module
 
 from .base import BaseDistiller
 from .entry import Entry
-from .heads import anchors_at_a_position
 from .step import RoISource, Taught
 
 # 'roi_head.bbox_head.0.fc_cls' -> 'bbox', 'head' and the stage '0' (or a child's name)

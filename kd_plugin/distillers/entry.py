@@ -104,6 +104,13 @@ class Entry(nn.Module):
             ValueError: Levels, shapes or classes that do not go together.
         """
         self.classes = classes['student']
+        if student and len(student[0]) != len(teacher[0]):
+            raise ValueError(
+                f"distill entry '{self.name}': student '{self.student}' gives "
+                f"{shapes(student)}, teacher '{self.teacher}' gives {shapes(teacher)}: one sees "
+                'more images than the other (branches that each see the batch, as those of '
+                'TridentNet in training); tap a module before the branches'
+            )
         found = (
             f"distill entry '{self.name}': student '{self.student}' gives {shapes(student)}, "
             f"teacher '{self.teacher}' gives {shapes(teacher)}"

@@ -16,7 +16,9 @@ from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
+from kd_plugin.data.made_up import IMAGES, LossError, made_up_ground, run_on_made_up
 from kd_plugin.losses.class_axes import LogitLoss
+from kd_plugin.methods.heads import check_columns, class_count
 from kd_plugin.rng import get_random_state, preserved_random_state
 from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher.idle import find_idle
@@ -24,8 +26,6 @@ from kd_plugin.teacher.untouched import equal, first_difference
 
 from .class_map import ClassMap
 from .entry import Entry, Tapped
-from .heads import check_columns, class_count
-from .made_up import IMAGES, batch, formats, made_up_ground
 from .step import Heard, Taught, check_trainable
 
 if TYPE_CHECKING:
@@ -85,25 +85,21 @@ def _hear(distiller: BaseDistiller, student: nn.Module) -> tuple[Tensor, list, H
             it takes no made-up batch.
     """
     entries, labels = list(distiller.entries), distiller._labels
-    reasons = []
-    for made in formats(student):
-        images, samples = batch(student, distiller.scope, **made)
-        try:
-            with torch.enable_grad():
-                heard = distiller._hear(student, images, samples, entries, labels)
-        except TapError:
-            raise
-        except Exception as error:  # whatever a model raises on what it does not know
-            reasons.append(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}')
-            continue
-        own = [entry for entry in entries if entry.key in heard.losses]
-        if own:
-            raise ValueError(
-                f"the student has a loss '{own[0].key}' of its own; give the distill entry "
-                f"'{own[0].name}' another name"
-            )
-        return images, samples, heard
-    return _hear_features(distiller, student, reasons[0])
+
+    def hear(images: Tensor, samples: list) -> Heard:
+        return distiller._hear(student, images, samples, entries, labels)
+
+    try:
+        images, samples, heard = run_on_made_up(student, distiller.scope, hear)
+    except LossError as error:
+        return _hear_features(distiller, student, str(error))
+    own = [entry for entry in entries if entry.key in heard.losses]
+    if own:
+        raise ValueError(
+            f"the student has a loss '{own[0].key}' of its own; give the distill entry "
+            f"'{own[0].name}' another name"
+        )
+    return images, samples, heard
 
 
 def _hear_features(
@@ -122,22 +118,17 @@ def _hear_features(
             )
     print_log(f'{said[0].upper()}{said[1:]}: only its features are tried out.',
               logger='current', level=logging.WARNING)  # fmt: skip
-    paths = {entry.student for entry in distiller.entries}
-    for made in formats(student):
-        images, samples = batch(student, distiller.scope, **made)
+    with Taps(student, {entry.student for entry in distiller.entries}) as taps:
         try:
-            with torch.enable_grad(), Taps(student, paths) as taps:
-                student.extract_feat(images)
-        except TapError:
-            raise
-        except Exception as error:
-            reason = f'{type(error).__name__}: {error}'
-            continue
-        return images, samples, Heard(
-            {}, {entry.name: taps.each(entry.student) for entry in distiller.entries}, {}, {})
-    raise ValueError(
-        f'{said}, and neither can its backbone and neck ({reason}); it cannot be distilled'
-    )
+            images, samples, _ = run_on_made_up(
+                student, distiller.scope, lambda images, samples: student.extract_feat(images))
+        except LossError as error:
+            raise ValueError(
+                f'{said}, and neither can its backbone and neck ({error}); it cannot be distilled'
+            ) from error
+    # The last call is that of the batch that fits.
+    heard = {entry.name: taps.each(entry.student)[-1:] for entry in distiller.entries}
+    return images, samples, Heard({}, heard, {}, {})
 
 
 def _check_rois(entry: Entry, heard: Heard, source: str) -> None:
@@ -152,7 +143,7 @@ def _check_rois(entry: Entry, heard: Heard, source: str) -> None:
             f"distill entry '{entry.name}': the student's boxes speak of "
             f'{int(rois[:, 0].max()) + 1} images where the batch has {IMAGES} (its branches each '
             'see the batch in training, as those of TridentNet do), so the teacher has no images '
-            'for them; tap its backbone'
+            'for them; tap a module before the branches'
         )
     rows = {len(tensor) for tensors in heard.student[entry.name] for tensor in tensors}
     if rows != {len(rois)}:

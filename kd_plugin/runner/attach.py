@@ -17,6 +17,7 @@ from kd_plugin.distillers.compiling import read_options
 from kd_plugin.runner.optimizer import build_with_groups
 
 from .distillation_hook import DistillationHook, unwrapped
+from .frozen_teacher_hook import FrozenTeacherHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
 
 
@@ -146,7 +147,8 @@ def _add_hooks(runner: Runner | FlexibleRunner) -> None:
             'EMAHook does not go with FSDPStrategy and a distiller: it copies the model, and '
             "shards cannot be copied; leave it out, or write strategy=dict(type='DDPStrategy')"
         )
-    wanted = [DistillationHook] + [TeacherAccuracyHook] * (model.acclimation is not None)
+    wanted = [DistillationHook, FrozenTeacherHook]
+    wanted += [TeacherAccuracyHook] * (model.acclimation is not None)
     for kind in wanted:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())

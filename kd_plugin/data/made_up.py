@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -12,9 +12,45 @@ from mmengine.logging import MessageHub
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
+from kd_plugin.taps import TapError
+
 IMAGES = 2  # some branches normalise over the batch
 _SIZES = 128, 320, 512
 _MOST = 10  # classes that are shown, if the model has as many
+
+
+class LossError(ValueError):
+    """A model takes no made-up batch."""
+
+
+def run_on_made_up(
+    model: nn.Module, scope: str, run: Callable[[Tensor, list], Any]
+) -> tuple[Tensor, list, Any]:
+    """The first made-up batch that a model takes.
+
+    Args:
+        model: Detector or segmentor.
+        scope: ``'mmdet'`` or ``'mmseg'``.
+        run: Takes images and data samples, and runs the model.
+
+    Returns:
+        Images, data samples and what ``run`` returned.
+
+    Raises:
+        TapError: As ``run`` raises it.
+        LossError: It takes none; with the reason that the likeliest was not taken.
+    """
+    reasons = []
+    for made in formats(model):
+        images, samples = batch(model, scope, **made)
+        try:
+            with torch.enable_grad():
+                return images, samples, run(images, samples)
+        except TapError:
+            raise
+        except Exception as error:  # whatever a model raises on what it does not know
+            reasons.append(f'{type(error).__name__}: {" ".join(str(error).split())[:200]}')
+    raise LossError(reasons[0])
 
 
 def formats(model: nn.Module) -> list[dict[str, Any]]:

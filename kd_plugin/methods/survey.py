@@ -1,0 +1,285 @@
+"""What can be tapped in a model, found by running it: nothing is listed by architecture.
+
+The model's own loss says which tensor its classification loss was given; the graph behind that
+tensor says which layer made it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import revert_sync_batchnorm
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from kd_plugin.data.made_up import LossError, made_up_ground, run_on_made_up
+from kd_plugin.rng import preserved_random_state
+from kd_plugin.taps import TapError, find_module, flatten
+
+from .heads import check_columns, head_around
+
+# How heads call their classification losses; those of region proposals know no classes.
+_LOSSES = ('loss_cls', 'initial_loss_cls', 'loss_decode', 'loss_center_heatmap', 'loss_heatmap')
+_NO_CLASSES = 'rpn_head'
+_FUNCTIONS = {
+    F.cross_entropy: 'softmax', F.nll_loss: 'softmax',
+    F.binary_cross_entropy_with_logits: 'sigmoid'}  # fmt: skip
+
+
+@dataclass
+class LogitTap:
+    """A classification layer.
+
+    Attributes:
+        path: Of the module to tap.
+        head: Path of the head that it belongs to.
+        activation: ``'softmax'`` or ``'sigmoid'``, as its loss has it.
+        classes: That the head predicts, None where it does not say.
+        columns: Of its outputs.
+        weight: Of its task loss.
+    """
+
+    path: str
+    head: str
+    activation: str
+    classes: int | None
+    columns: int
+    weight: float
+
+
+@dataclass
+class Survey:
+    """What a model offers.
+
+    Attributes:
+        logits: Its classification layers, in the order in which their losses are taken.
+        features: Shapes of the maps that ``'neck'``, ``'backbone'`` and the backbone's last stage
+            give, by path.
+        reason: Why there are no logits, where there are none.
+    """
+
+    logits: list[LogitTap] = field(default_factory=list)
+    features: dict[str, list[torch.Size]] = field(default_factory=dict)
+    reason: str = ''
+
+
+def survey(model: nn.Module, scope: str) -> Survey:
+    """Run a model on a made-up batch and take down what can be tapped.
+
+    It leaves nothing behind: a copy is run, random numbers drawn do not count.
+
+    Args:
+        model: Detector or segmentor.
+        scope: ``'mmdet'`` or ``'mmseg'``.
+    """
+    model = revert_sync_batchnorm(copy.deepcopy(model)).requires_grad_(True).train()
+    found = Survey()
+    with made_up_ground(), preserved_random_state():
+        seen = _Seen()
+        try:
+            with _watched(model, seen), _Functions(seen):
+                run_on_made_up(model, scope, partial(_loss, model, seen))
+            found.logits = list(_logit_taps(model, seen))
+            if not found.logits:
+                found.reason = seen.refused or 'no layer behind a classification loss was found'
+        except LossError as error:
+            found.reason = f'its loss cannot be run on made-up images, boxes and maps ({error})'
+        found.features = _features(model, scope)
+    return found
+
+
+def _loss(model: nn.Module, seen: _Seen, images: Tensor, samples: list) -> None:
+    seen.anew()  # an attempt before this one may have failed half way
+    model(images, samples, mode='loss')
+
+
+class _Seen:
+    """What one run of a model's loss showed."""
+
+    def __init__(self) -> None:
+        self.anew()
+
+    def anew(self) -> None:
+        """Forget what was seen."""
+        self.nodes: dict[Any, str] = {}  # the graph's node that a layer made → its path
+        self.outputs: dict[str, list[Tensor]] = {}
+        self.losses: list[tuple[str, str, float, Tensor]] = []  # head, activation, weight, logits
+        self.functions: list[tuple[str, Tensor]] = []  # activation, logits
+        self.refused = ''  # why a layer behind a classification loss cannot be tapped
+
+
+class _Functions(TorchFunctionMode):
+    """Take down the logits that losses get as functions, where a head (SSD's) has no modules."""
+
+    def __init__(self, seen: _Seen) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func in _FUNCTIONS and args and isinstance(args[0], Tensor):
+            self._seen.functions.append((_FUNCTIONS[func], args[0]))
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _watched(model: nn.Module, seen: _Seen) -> Iterator[None]:
+    """Take down what layers make and what losses are given, inside the block."""
+
+    def layer(path: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            try:
+                tensors = flatten(output, path)
+            except TapError:
+                return
+            for tensor in tensors:
+                if tensor.grad_fn is not None:
+                    seen.nodes[tensor.grad_fn] = path
+                    seen.outputs.setdefault(path, []).append(tensor)
+
+        return hook
+
+    def loss(path: str) -> Any:
+        head = path.rpartition('.')[0]
+        head = head if not head.endswith(_LOSSES) else head.rpartition('.')[0]
+
+        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            if given and given[0].grad_fn is not None:
+                sigmoid = getattr(module, 'use_sigmoid', 'heatmap' in path)
+                seen.losses.append((head, 'sigmoid' if sigmoid else 'softmax',
+                                    float(getattr(module, 'loss_weight', 1.0)), given[0]))
+
+        return hook
+
+    handles = []
+    for path, module in model.named_modules():
+        weight = getattr(module, 'weight', None)
+        if isinstance(weight, Tensor) and weight.ndim > 1:
+            handles.append(module.register_forward_hook(layer(path)))
+        names = path.split('.')[-2:]
+        is_loss = any(name in _LOSSES for name in names) and not isinstance(module, nn.ModuleList)
+        if is_loss and not path.startswith(_NO_CLASSES):
+            handles.append(module.register_forward_pre_hook(loss(path), with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _logit_taps(model: nn.Module, seen: _Seen) -> Iterator[LogitTap]:
+    """One classification layer a head, from what its losses were given."""
+    losses = seen.losses
+    if not losses:
+        losses = [('', activation, 1.0, logits) for activation, logits in seen.functions
+                  if logits.grad_fn is not None]  # fmt: skip
+    by_head: dict[str, list[tuple[str, str, float]]] = {}
+    for head, activation, weight, logits in losses:
+        for path in _layers_behind(logits, seen.nodes):
+            owner = head or path.rpartition('.')[0]
+            if path.startswith(_NO_CLASSES):
+                continue
+            reason = _misfit(model, path, seen.outputs[path])
+            if reason:
+                seen.refused = seen.refused or reason
+                continue
+            if not head:
+                named = head_around(model, path)
+                owner = '' if named is None else _path_of(model, named)
+            by_head.setdefault(owner, []).append((path, activation, weight))
+    for head, hits in by_head.items():
+        paths = list(dict.fromkeys(path for path, _, _ in hits))
+        path = paths[0] if len(paths) == 1 else _common(model, paths) or paths[0]
+        (_, activation, weight) = hits[0]
+        owner = head_around(model, paths[0])
+        columns = seen.outputs[paths[0]][0].shape[1]
+        yield LogitTap(path, head, activation, owner and owner.num_classes, columns, weight)
+
+
+def _layers_behind(logits: Tensor, nodes: dict[Any, str]) -> list[str]:
+    """The layers that the graph behind some logits meets first, nearest first."""
+    waiting, known = deque([logits.grad_fn]), {logits.grad_fn}
+    found: dict[str, None] = {}
+    while waiting:
+        node = waiting.popleft()
+        if node in nodes:
+            found[nodes[node]] = None
+            continue
+        new = [following for following, _ in node.next_functions
+               if following is not None and following not in known]  # fmt: skip
+        known.update(new)
+        waiting.extend(new)
+    return list(found)
+
+
+def _misfit(model: nn.Module, path: str, outputs: list[Tensor]) -> str:
+    """Why the columns of a layer are not the classes of boxes or pixels; nothing if they are."""
+    if head_around(model, path) is None:
+        return f"no module around '{path}' says how many classes it has"
+    if outputs[0].ndim not in (2, 4):
+        return (
+            f"'{path}' gives {list(outputs[0].shape)}: its rows are queries, which each model "
+            'matches to objects anew, and not boxes or pixels that two models could share'
+        )
+    try:
+        check_columns(model, path, outputs[:1])
+    except ValueError as error:
+        return str(error)
+    return ''
+
+
+def _common(model: nn.Module, paths: list[str]) -> str | None:
+    """The list of modules whose children, one a level, are or end in these layers."""
+    parts = [path.split('.') for path in paths]
+    shared: list[str] = []
+    for names in zip(*parts, strict=False):
+        if len(set(names)) > 1:
+            break
+        shared.append(names[0])
+    path = '.'.join(shared)
+    return path if isinstance(find_module(model, path), nn.ModuleList) else None
+
+
+def _path_of(model: nn.Module, module: nn.Module) -> str:
+    return next(path for path, other in model.named_modules() if other is module)
+
+
+def _features(model: nn.Module, scope: str) -> dict[str, list[torch.Size]]:
+    """Shapes of the maps of neck, backbone and the backbone's last stage, in evaluation."""
+    maps: dict[str, list[Tensor]] = {}
+
+    def record(path: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            with suppress(TapError):
+                maps[path] = flatten(output, path)
+
+        return hook
+
+    handles = [module.register_forward_hook(record(path)) for path, module
+               in model.named_modules() if path.split('.')[0] in ('backbone', 'neck')]  # fmt: skip
+    try:
+        with torch.no_grad():
+            run_on_made_up(model.eval(), scope, lambda images, samples: model.extract_feat(images))
+    except LossError:
+        return {}
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train()
+    chosen = [path for path in ('neck', 'backbone') if path in maps]
+    if 'backbone' in maps:
+        last = maps['backbone'][-1]
+        stage = [path for path, given in maps.items() if path.startswith('backbone.')
+                 and len(given) == 1 and given[0] is last]  # fmt: skip
+        chosen += sorted(stage, key=lambda path: path.count('.'))[:1]
+    return {path: [m.shape for m in maps[path]] for path in chosen}

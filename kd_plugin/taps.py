@@ -249,6 +249,7 @@ class Taps:
 
 def _inner(module: nn.Module) -> nn.Module:
     """The module inside a wrapper that splits it up: methods are looked up there."""
-    while hasattr(module, '_fsdp_wrapped_module'):
-        module = module._fsdp_wrapped_module
-    return module
+    inner: Any = module
+    while hasattr(inner, '_fsdp_wrapped_module'):
+        inner = inner._fsdp_wrapped_module
+    return inner

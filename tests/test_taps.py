@@ -36,7 +36,67 @@ def test_hooks_live_only_inside_the_block_also_after_an_error():
         model(LEVELS)
         raise RuntimeError('on purpose')
     assert not any(module._forward_hooks for module in model.modules())
-    assert taps._read == {}
+    assert not any('forward' in module.__dict__ for module in model.modules())
+    assert taps._read == {} and taps.calls == []
+
+
+def test_a_forward_that_is_called_past_the_hooks_is_read():
+    model = nn.Sequential(nn.Linear(2, 3))
+    with Taps(model, ['0']) as taps:
+        expected = model[0].forward(torch.ones(1, 2))
+    assert torch.equal(taps.take('0')[0], expected)
+
+
+def test_a_forward_that_somebody_else_wrapped_stays_wrapped():
+    model = nn.Sequential(nn.Linear(2, 2))
+    inner = model[0].forward
+    model[0].forward = twice = lambda x: 2 * inner(x)
+    with Taps(model, ['0']) as taps:
+        model(torch.ones(1, 2))
+    assert model[0].__dict__['forward'] is twice
+    assert torch.equal(taps.take('0')[0], 2 * inner(torch.ones(1, 2)))
+
+
+class TwoPasses(nn.Module):
+    """A head that looks at scores before its loss is taken, as samplers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.cls = nn.Linear(2, 3)
+        self.loss_cls = Loss()
+
+    def _score(self, x, stage=0):
+        return self.cls(x)
+
+    def forward(self, x):
+        self.loss_cls(self._score(x), torch.zeros(len(x)).long())
+        self.loss_cls(self._score(x[:1], stage=0), target=(torch.ones(1).long(), None))
+
+
+class Loss(nn.Module):
+    def forward(self, scores, target=None):
+        return scores.sum()
+
+
+def test_what_belongs_to_one_call_of_a_method_is_told_from_the_rest():
+    model = TwoPasses()
+    with Taps(model, ['cls'], ['loss_cls'], [('', '_score')]) as taps:
+        model(torch.ones(4, 2))
+    assert '_score' not in model.__dict__ and not model.loss_cls._forward_pre_hooks
+    first, last = taps.calls
+    assert first.method == '_score' and last.arguments['stage'] == 0
+    assert [len(t) for t in taps.take('cls')] == [4, 1]
+    assert [len(t) for t in taps.take('cls', last)] == [1]
+    assert [t.tolist() for t in taps.targets('loss_cls', last)] == [[1]]
+    assert [len(t) for t in taps.targets('loss_cls', first)] == [4, 1]
+
+
+def test_a_loss_without_targets_is_an_error():
+    model = nn.ModuleDict(dict(loss_cls=Loss()))
+    with Taps(model, arguments=['loss_cls']) as taps:
+        model['loss_cls'](torch.ones(2))
+    with pytest.raises(ValueError, match="'loss_cls' of ModuleDict was not called with targets"):
+        taps.targets('loss_cls')
 
 
 def test_a_module_that_is_not_called_is_an_error():

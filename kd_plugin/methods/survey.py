@@ -31,7 +31,7 @@ _LOSSES = ('loss_cls', 'initial_loss_cls', 'loss_decode', 'loss_center_heatmap',
 _NO_CLASSES = 'rpn_head'
 _FUNCTIONS = {
     F.cross_entropy: 'softmax', F.nll_loss: 'softmax',
-    F.binary_cross_entropy_with_logits: 'sigmoid'}  # fmt: skip
+    F.binary_cross_entropy_with_logits: 'sigmoid', F.binary_cross_entropy: 'sigmoid'}  # fmt: skip
 
 
 @dataclass

@@ -88,6 +88,9 @@ def build_teacher(options: dict, scope: str) -> nn.Module:
     if options.get('dtype') not in _DTYPES:
         raise ValueError(f'teacher.dtype={options["dtype"]!r} is unknown; write one of {_DTYPES}')
     config = read_config(options['config'])
+    if 'student' in config.model and 'teacher' in config.model:
+        # The student of an earlier distillation teaches the next.
+        config.model = config.model.student
     teacher = build_model(config.model, config.get('default_scope') or scope)
     checkpoint = options.get('checkpoint')
     if checkpoint is None:

@@ -1,0 +1,196 @@
+"""The trial at build walks the road that training walks, and leaves nothing behind."""
+
+import copy
+
+import architectures
+import pairs
+import pytest
+import torch
+from mmdet.testing import demo_mm_inputs
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from kd_plugin.data.made_up import batch, class_count, formats
+from kd_plugin.rng import get_random_state
+from kd_plugin.teacher import build_model
+
+FC = 'roi_head.bbox_head.fc_cls'
+SEG_HEAD = 'decode_head.conv_seg'
+
+
+def detector(student, teacher, *entries, **options):
+    return dict(type='DetectorDistiller', student=student, teacher=dict(config=teacher),
+                distill=list(entries), **options)  # fmt: skip
+
+
+def step(distiller, data):
+    total, logged = distiller.parse_losses(distiller(**data, mode='loss'))
+    total.backward()
+    return logged
+
+
+@pytest.mark.parametrize('kind', ['retinanet', 'faster_rcnn', 'pspnet'])
+def test_it_leaves_nothing_behind(kind):
+    cfg = pairs.pair(kind)
+    scope = 'mmseg' if kind == 'pspnet' else 'mmdet'
+    torch.manual_seed(3)
+    plain = build_model(copy.deepcopy(cfg['student']), scope)
+    ground = get_random_state()
+    hubs = dict(MessageHub._instance_dict)
+    torch.manual_seed(3)
+    distiller = pairs.build(cfg)
+    after = get_random_state()
+    assert torch.equal(ground['torch'], after['torch']) and ground['python'] == after['python']
+    assert torch.equal(ground['numpy'][1], after['numpy'][1])
+    assert dict(MessageHub._instance_dict) == hubs
+    state = distiller.student.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in plain.state_dict().items())
+    for module in (*distiller.modules(), *distiller.teacher.modules()):
+        assert 'forward' not in module.__dict__ and '_bbox_forward' not in module.__dict__
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks or module is distiller
+    assert all(p.grad is None for p in (*distiller.parameters(), *distiller.teacher.parameters()))
+    modes = [[module.training for module in model.modules()] for model in (
+        plain, distiller.student)]  # fmt: skip
+    assert modes[0] == modes[1]
+
+
+@pytest.mark.parametrize(('channels', 'means'), [(1, [100.0]), (4, [1.0, 2.0, 3.0, 4.0])])
+def test_images_have_the_students_channels(channels, means):
+    seg = channels == 4
+    cfg = pairs.pair('pspnet' if seg else 'retinanet')
+    for model in (cfg['student'], cfg['teacher']['config']):
+        model.backbone.in_channels = channels
+        model.data_preprocessor.update(mean=means, std=[50.0] * channels, bgr_to_rgb=False)
+    distiller = pairs.build(cfg)
+    size = (channels, 64, 64)
+    if seg:
+        truth = SegDataSample(
+            gt_sem_seg=PixelData(data=torch.randint(11, (1, 64, 64))),
+            metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)))
+        inputs = torch.randint(255, size, dtype=torch.uint8)
+        data = dict(inputs=[inputs] * 2, data_samples=[truth] * 2)
+    else:
+        data = demo_mm_inputs(2, [size] * 2, num_classes=10)
+    assert step(distiller, distiller.data_preprocessor(data, True))['loss_dist'] > 0
+
+
+def test_a_detector_of_one_image_size_is_tried_at_that_size():
+    model = build_model(pairs.model('mmdet::ssd/ssd300_coco.py', backbone=dict(init_cfg=None)),
+                        'mmdet')  # fmt: skip
+    assert formats(model)[0]['size'] == (300, 300)
+
+
+def test_made_up_images_show_classes_that_the_heads_have():
+    model = build_model(pairs.faster_rcnn(), 'mmdet')
+    images, samples = batch(model, 'mmdet', **formats(model)[0])
+    assert class_count(model) == 10 and images.shape == (2, 3, 128, 128)
+    for sample in samples:
+        assert int(sample.gt_instances.labels.min()) >= 0
+        assert int(sample.gt_instances.labels.max()) < 10
+        boxes = sample.gt_instances.bboxes
+        assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.min() >= 0 and boxes.max() <= 128
+
+
+def test_a_head_that_its_loss_calls_past_its_hooks_is_its_classification_layer():
+    values = []
+    for tap in (SEG_HEAD, 'decode_head'):
+        cfg = pairs.pair('pspnet')
+        cfg['distill'] = [pairs.entry('dist', tap, tap, 'DISTLoss', 1.0)]
+        torch.manual_seed(0)
+        distiller = pairs.build(cfg)
+        torch.manual_seed(1)
+        values.append(step(distiller, pairs.batch(distiller, 'pspnet'))['loss_dist'])
+    assert values[0] == values[1] > 0
+
+
+def two_branch_segmentor(name, width):
+    base = dict(
+        ddrnet='mmseg::ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024.py',
+        pidnet='mmseg::pidnet/pidnet-s_2xb6-120k_1024x1024-cityscapes.py')[name]  # fmt: skip
+    cfg = pairs.model(base, backbone=dict(channels=width, ppm_channels=width),
+                      decode_head=dict(in_channels=4 * width, channels=width))  # fmt: skip
+    for loss in cfg.decode_head.loss_decode:
+        loss.pop('class_weight', None)
+    return architectures.plain(cfg)
+
+
+@pytest.mark.parametrize('name', ['ddrnet', 'pidnet'])
+def test_of_more_maps_in_training_those_count_that_evaluation_has(name):
+    distiller = pairs.build(dict(
+        type='SegmentorDistiller', student=two_branch_segmentor(name, 8),
+        teacher=dict(config=two_branch_segmentor(name, 16)),
+        distill=[pairs.entry('x', 'backbone', 'backbone', 'FeatureRelationLoss', 1.0,
+                             aligner='conv1x1')]))  # fmt: skip
+    (entry,) = distiller.entries
+    assert entry.given == dict(ddrnet=2, pidnet=3)[name] and len(entry.chosen) == 1
+    # The map that the segmentation logits are made of has 4 times the base channels.
+    assert entry.aligners[0].conv.in_channels == 32
+    data = pairs.batch(distiller, 'pspnet')
+    for sample in data['data_samples']:
+        sample.gt_edge_map = PixelData(data=torch.randint(2, (1, 64, 64)))
+    assert step(distiller, data)['loss_x'].isfinite()
+
+
+def test_maps_that_cannot_be_told_apart_are_refused():
+    (entry,) = pairs.build(dict(pairs.pair('pspnet'), distill=[
+        pairs.entry('x', 'backbone.layer4', 'backbone.layer4', 'FeatureRelationLoss', 1.0,
+                    aligner='conv1x1')])).entries  # fmt: skip
+    maps = [torch.zeros(2, 8, 4, 4) for _ in range(2)]
+    with pytest.raises(ValueError, match="'x'.*in training.*in evaluation.*tap a module further"):
+        entry.choose([maps], maps[:1], 1)
+
+
+@pytest.mark.parametrize(('name', 'message'), [
+    ('tood', "'x'.*loss_cls.*not called"), ('vfnet', "'x'.*one class index")])  # fmt: skip
+def test_acclimation_wants_class_indices(name, message):
+    model = architectures.fpn_detector(
+        f'mmdet::{name}/{name}_r50_fpn_1x_coco.py', norm_cfg=architectures.GROUPS)
+    tap = f'bbox_head.{name}_cls'
+    entry = pairs.entry('x', tap, tap, 'DISTLoss', 1.0, activation='sigmoid')
+    pairs.build(detector(model(8), model(16), entry))
+    with pytest.raises(ValueError, match=message):
+        pairs.build(detector(model(8), model(16), entry, acclimation={}))
+
+
+def test_a_loss_that_takes_no_made_up_batch_leaves_features(monkeypatch):
+    from mmdet.models import RetinaNet
+
+    monkeypatch.setattr(RetinaNet, 'loss', lambda self, *args: self.prompts)
+    said = []
+    monkeypatch.setattr('kd_plugin.distillers.trial.print_log', lambda s, **kw: said.append(s))
+    cfg = pairs.pair('retinanet')
+    with pytest.raises(ValueError, match="'dist': the loss of RetinaNet cannot be run.*prompts"
+                                         ".*tap 'backbone' or 'neck'"):  # fmt: skip
+        pairs.build(cfg)
+    cfg['distill'] = cfg['distill'][1:]
+    assert len(pairs.build(cfg).entries[0].aligners) == 5
+    assert 'only its features are tried out' in said[0]
+
+
+def test_a_teacher_that_cannot_take_the_students_images_is_named():
+    cfg = pairs.pair('pspnet')
+    cfg['teacher']['config'].backbone.in_channels = 4
+    with pytest.raises(ValueError, match='the teacher, EncoderDecoder, cannot be run'):
+        pairs.build(cfg)
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(teacher=[dict(), dict()]), r"model.teacher is a list of 2; one teacher.*dict\(config"),
+    (dict(teacher='mmdet::x.py'), "model.teacher is 'mmdet::x.py'; write teacher=dict"),
+    (dict(student='mmdet::x.py'), 'model.student is .*student={{_base_.model}}'),
+    (dict(distill='dis'), "model.distill is 'dis'"),
+    (dict(student=pairs.pair('retinanet')), 'model.student is itself a distiller'),
+])  # fmt: skip
+def test_other_types_than_dicts_are_refused_in_words(changes, message):
+    with pytest.raises(ValueError, match=message):
+        pairs.build({**pairs.pair('retinanet'), **changes})
+
+
+def test_the_student_of_a_distillation_config_can_teach():
+    cfg = pairs.pair('retinanet')
+    teaches = dict(pairs.pair('retinanet'), student=pairs.retinanet(12, 24))
+    cfg['teacher'] = dict(config=dict(model=teaches))
+    assert type(pairs.build(cfg).teacher) is MODELS.get('mmdet.RetinaNet')

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from kd_plugin.losses.class_axes import LogitLoss
+from kd_plugin.methods import config_text, make_plan
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import find_module
 from kd_plugin.teacher import Renormalization, build_model, build_teacher, current_scope
@@ -53,7 +54,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
     Args:
         student: The student's model dict, as in its plain config.
         teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
-        distill: One dict per pair of taps, see :class:`~kd_plugin.distillers.entry.Entry`.
+        distill: A method's name, ``dict(type=NAME, …)`` with its options (see
+            :mod:`kd_plugin.methods`), or a list of one dict per pair of taps, see
+            :class:`~kd_plugin.distillers.entry.Entry`.
         acclimation: Teacher acclimation, see :class:`~kd_plugin.teacher.acclimation.Acclimation`;
             an empty dict takes its defaults, None leaves the teacher as it is.
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
@@ -70,8 +73,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
     scope: str
 
     def __init__(
-        self, student: dict, teacher: dict, distill: list[dict], acclimation: dict | None = None,
-        classes: dict | None = None, data_preprocessor: dict | None = None,
+        self, student: dict, teacher: dict, distill: str | dict | list[dict],
+        acclimation: dict | None = None, classes: dict | None = None,
+        data_preprocessor: dict | None = None,
     ) -> None:  # fmt: skip
         _check_types(student, teacher, distill)
         scope = current_scope(self.scope)
@@ -87,11 +91,16 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
         super().__init__(data_preprocessor=built.data_preprocessor)
         self.student = built
         with preserved_random_state():
+            model = build_teacher(teacher, self.scope)
+            if not isinstance(distill, (list, tuple)):
+                plan = make_plan(distill, built, model, self.scope)
+                distill = plan.entries
+                acclimation = plan.acclimation if acclimation is None else acclimation
+                print_log(f'What is distilled:\n{config_text(plan)}', logger='current')
             self.entries = nn.ModuleList(Entry(options) for options in distill)
             names = [entry.name for entry in self.entries]
             if len(set(names)) < len(names):
                 raise ValueError(f'distill entries need names of their own, got {names}')
-            model = build_teacher(teacher, self.scope)
             renormalize = Renormalization(built.data_preprocessor, model.data_preprocessor)
             # Not a registered submodule, see _Frozen.
             self.__dict__['_frozen'] = _Frozen(model, renormalize, teacher)
@@ -213,10 +222,12 @@ def _check_types(student: Any, teacher: Any, distill: Any) -> None:
         raise ValueError(
             f"model.teacher is {teacher!r}; write teacher=dict(config='…', checkpoint='…')"
         )
-    if not isinstance(distill, (list, tuple)) or not all(isinstance(e, dict) for e in distill):
+    if isinstance(distill, (list, tuple)) and all(isinstance(entry, dict) for entry in distill):
+        return
+    if not isinstance(distill, (str, dict)):
         raise ValueError(
-            f'model.distill is {distill!r}; write a list of entries, such as [dict(name=…, '
-            'student=…, teacher=…, loss=dict(type=…))]'
+            f"model.distill is {distill!r}; write a method's name, such as 'dist-plus', or a list "
+            'of entries, such as [dict(name=…, student=…, teacher=…, loss=dict(type=…))]'
         )
 
 

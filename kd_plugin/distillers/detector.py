@@ -59,9 +59,11 @@ class DetectorDistiller(BaseDistiller):
     Args:
         student: The student's model dict, as in its plain config.
         teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
-        distill: One dict per pair of taps: ``name``, ``student`` and ``teacher`` (module paths,
-            such as ``'neck'``, ``'bbox_head.retina_cls'``, ``'roi_head.bbox_head.fc_cls'``),
-            ``loss``, ``aligner`` and ``schedule``.
+        distill: A method's name, ``dict(type=NAME, …)`` with its options (see
+            :mod:`kd_plugin.methods`), or one dict per pair of taps: ``name``, ``student`` and
+            ``teacher`` (module paths, such as ``'bbox_head.retina_cls'`` or
+            ``'neck'``, ``'roi_head.bbox_head.fc_cls'``), ``loss``, and
+            optionally ``aligner``, ``schedule`` and ``levels``.
         acclimation: Teacher acclimation, see :class:`~kd_plugin.teacher.acclimation.Acclimation`;
             an empty dict takes its defaults, None leaves the teacher as it is.
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in

@@ -18,7 +18,7 @@ from .schedule import Schedule
 from .teaching import dead_terms
 
 _REQUIRED = ('name', 'student', 'teacher', 'loss')
-_OPTIONS = (*_REQUIRED, 'aligner', 'schedule')
+_OPTIONS = (*_REQUIRED, 'aligner', 'schedule', 'levels')
 
 
 class Tapped(NamedTuple):
@@ -35,8 +35,10 @@ class Entry(nn.Module):
     Args:
         options: ``name`` (the loss is logged as ``loss_<name>``), ``student`` and ``teacher``
             (module paths), ``loss`` (a registered loss's dict), ``aligner`` (a key of
-            :data:`kd_plugin.aligners.ALIGNERS`, default None) and ``schedule`` (a list of
-            (iteration, factor), see :class:`~.schedule.Schedule`, default None).
+            :data:`kd_plugin.aligners.ALIGNERS`, default None), ``schedule`` (a list of
+            (iteration, factor), see :class:`~.schedule.Schedule`, default None) and ``levels``
+            (where pyramids differ, ``dict(student=[…], teacher=[…])``: the numbers of the levels
+            that go together; default all).
 
     Raises:
         ValueError: An unknown or missing option, or a loss that cannot be built.
@@ -64,6 +66,7 @@ class Entry(nn.Module):
         except ValueError as error:
             raise ValueError(f"distill entry '{self.name}': {error}") from error
         self.factor = self.schedule(0)
+        self.levels = _read_levels(self.name, options.get('levels'))
         try:
             self.loss = MODELS.build(options['loss'])
         except (KeyError, TypeError, ValueError) as error:
@@ -230,6 +233,8 @@ class Entry(nn.Module):
         """
         given = [tensor for tensors in calls for tensor in tensors]
         self.given = len(given)
+        if self.levels:
+            teacher = len(calls[0])
         if len(given) == teacher or len(usual) != teacher:
             return
         if len(calls[0]) == teacher:  # called again, to hand its prediction to the next head
@@ -258,7 +263,28 @@ class Entry(nn.Module):
                 f"distill entry '{self.name}': student '{self.student}' gives {len(given)} "
                 f'tensors in this iteration and gave {self.given} when the model was built'
             )
-        return given if self.chosen is None else [given[index] for index in self.chosen]
+        given = given if self.chosen is None else [given[index] for index in self.chosen]
+        return self.select('student', given)
+
+    def select(self, side: str, maps: list[Tensor]) -> list[Tensor]:
+        """The levels of a pyramid that the entry compares.
+
+        Args:
+            side: ``'student'`` or ``'teacher'``.
+            maps: Of all levels.
+
+        Raises:
+            ValueError: There is no such level.
+        """
+        if self.levels is None:
+            return maps
+        missing = [level for level in self.levels[side] if level >= len(maps)]
+        if missing:
+            raise ValueError(
+                f"distill entry '{self.name}': {side} '{getattr(self, side)}' gives {len(maps)} "
+                f'levels, and levels.{side} names {missing}; write numbers from 0'
+            )
+        return [maps[level] for level in self.levels[side]]
 
     def align(self, student: list[Tensor], teacher: list[Tensor]) -> list[Tensor]:
         """The student's tensors in the teacher's shapes.
@@ -294,6 +320,25 @@ class Entry(nn.Module):
     def nothing(self, zero: Tensor) -> Tensor:
         """A loss of zero that still gives every parameter of the entry its gradient."""
         return sum((p.sum() * 0 for p in self.parameters() if p.requires_grad), zero)
+
+
+def _read_levels(name: str, levels: Any) -> dict[str, list[int]] | None:
+    """The option ``levels``, checked.
+
+    Raises:
+        ValueError: It is something else than two lists of as many numbers.
+    """
+    if levels is None:
+        return None
+    fits = isinstance(levels, dict) and set(levels) == {'student', 'teacher'} and all(
+        isinstance(numbers, (list, tuple)) and all(type(n) is int and n >= 0 for n in numbers)
+        for numbers in levels.values())
+    if not fits or len(levels['student']) != len(levels['teacher']) or not levels['student']:
+        raise ValueError(
+            f"distill entry '{name}': levels={levels!r}; write as many numbers for both, such as "
+            'dict(student=[0, 1], teacher=[1, 2])'
+        )
+    return {side: list(numbers) for side, numbers in levels.items()}
 
 
 def shapes(tensors: list[Tensor]) -> str:

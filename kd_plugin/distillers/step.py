@@ -120,7 +120,8 @@ class TrainingStep:
         compared = {}
         for entry in entries:
             student = entry.pick(heard.student[entry.name])
-            teacher = taught[self._sources[entry.name], entry.teacher]
+            teacher = entry.select(
+                'teacher', taught[self._sources[entry.name], entry.teacher])
             if torch.is_grad_enabled():
                 check_trainable(entry, student)
             student = entry.align(student, teacher)

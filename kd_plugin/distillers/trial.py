@@ -234,7 +234,7 @@ def _fit(
 ) -> None:  # fmt: skip
     """Fit one entry to what its taps gave."""
     source = distiller._sources[entry.name]
-    teacher = taught[source, entry.teacher]
+    teacher = entry.select('teacher', taught[source, entry.teacher])
     calls = heard.student[entry.name]
     usual: list[Tensor] = []
     if sum(map(len, calls)) != len(teacher):
@@ -264,6 +264,7 @@ def _fit(
 
         def logits() -> list[Tensor]:
             again = distiller._teach(images, samples, wanted, rois)[source, entry.teacher]
+            again = entry.select('teacher', again)
             return entry.common(Tapped([], again, None)).teacher
 
         distiller.acclimation.fit(distiller.teacher, logits, entry.classes)

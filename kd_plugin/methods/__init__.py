@@ -1,1 +1,79 @@
-"""A method by its name: what is distilled between two models, found by running them."""
+"""A method by its name: what is distilled between two models, found by running them.
+
+A method takes a :class:`Pair` and returns a :class:`Plan`. Another is added in some lines, in a
+module that ``custom_imports`` names::
+
+    from kd_plugin.methods import METHODS, Plan
+
+    @METHODS.register_module('kd-mimic')
+    def kd_mimic(pair, tau=4.0):
+        entries = pair.logits('kd', dict(type='LogitKLLoss', tau=tau))
+        return Plan(entries + pair.features(dict(type='FeatureMimicLoss')), notes=pair.notes)
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from torch import nn
+
+from .pair import Pair, Plan, describe
+from .papers import METHODS
+from .survey import LogitTap, Survey, survey
+
+__all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'config_text', 'make_plan', 'survey']
+
+
+def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope: str) -> Plan:
+    """What a method does to a pair of models.
+
+    Args:
+        method: A name, or a dict with ``type`` and the method's options.
+        student: The student's model.
+        teacher: The teacher's.
+        scope: ``'mmdet'`` or ``'mmseg'``.
+
+    Raises:
+        ValueError: An unknown name or option, or nothing that the method could compare.
+    """
+    options = dict(type=method) if isinstance(method, str) else dict(method)
+    name = options.pop('type', None)
+    # Not METHODS.get(), which would import a module of that name.
+    make = METHODS.module_dict.get(name)
+    if make is None:
+        known = sorted(METHODS.module_dict)
+        close = difflib.get_close_matches(str(name), known, n=1)
+        raise ValueError(
+            f'distill={name!r} is no method; {f"write {close[0]!r}, or one" if close else "one"} '
+            f'of {known}, or a list of entries'
+        )
+    pair = Pair(student, teacher, scope)
+    try:
+        plan = make(pair, **options)
+    except TypeError as error:
+        if 'unexpected keyword' not in str(error):
+            raise
+        raise ValueError(f'distill: the method {name!r} takes other options: {error}') from error
+    if not plan.entries:
+        raise ValueError(
+            f'distill={name!r} finds nothing to compare: {"; ".join(plan.notes)}. The student has '
+            f'{describe(pair.student)}; the teacher {describe(pair.teacher)}; write a list of '
+            'entries with taps of your own'
+        )
+    return plan
+
+
+def config_text(plan: Plan) -> str:
+    """A plan as lines of a config."""
+    lines = ['distill=[', *(f'    {_text(entry)},' for entry in plan.entries), ']']
+    if plan.acclimation is not None:
+        lines[-1] += ','
+        lines.append(f'acclimation={_text(plan.acclimation)}')
+    return '\n'.join([*lines, *(f'# left out, {note}' for note in plan.notes)])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return f'dict({", ".join(f"{key}={_text(part)}" for key, part in value.items())})'
+    return repr(value)

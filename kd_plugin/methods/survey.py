@@ -7,6 +7,7 @@ tensor says which layer made it.
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,7 @@ class LogitTap:
         classes: That the head predicts, None where it does not say.
         columns: Of its outputs.
         weight: Of its task loss.
+        strides: Of its maps, one a level; none for boxes.
     """
 
     path: str
@@ -53,6 +55,7 @@ class LogitTap:
     classes: int | None
     columns: int
     weight: float
+    strides: list[int]
 
 
 @dataclass
@@ -61,13 +64,13 @@ class Survey:
 
     Attributes:
         logits: Its classification layers, in the order in which their losses are taken.
-        features: Shapes of the maps that ``'neck'``, ``'backbone'`` and the backbone's last stage
-            give, by path.
+        features: Strides of the maps that ``'neck'``, ``'backbone'`` and the backbone's last
+            stage give, by path.
         reason: Why there are no logits, where there are none.
     """
 
     logits: list[LogitTap] = field(default_factory=list)
-    features: dict[str, list[torch.Size]] = field(default_factory=dict)
+    features: dict[str, list[int]] = field(default_factory=dict)
     reason: str = ''
 
 
@@ -86,8 +89,8 @@ def survey(model: nn.Module, scope: str) -> Survey:
         seen = _Seen()
         try:
             with _watched(model, seen), _Functions(seen):
-                run_on_made_up(model, scope, partial(_loss, model, seen))
-            found.logits = list(_logit_taps(model, seen))
+                images, _, _ = run_on_made_up(model, scope, partial(_loss, model, seen))
+            found.logits = list(_logit_taps(model, seen, images))
             if not found.logits:
                 found.reason = seen.refused or 'no layer behind a classification loss was found'
         except LossError as error:
@@ -177,7 +180,7 @@ def _watched(model: nn.Module, seen: _Seen) -> Iterator[None]:
             handle.remove()
 
 
-def _logit_taps(model: nn.Module, seen: _Seen) -> Iterator[LogitTap]:
+def _logit_taps(model: nn.Module, seen: _Seen, images: Tensor) -> Iterator[LogitTap]:
     """One classification layer a head, from what its losses were given."""
     losses = seen.losses
     if not losses:
@@ -202,8 +205,14 @@ def _logit_taps(model: nn.Module, seen: _Seen) -> Iterator[LogitTap]:
         path = paths[0] if len(paths) == 1 else _common(model, paths) or paths[0]
         (_, activation, weight) = hits[0]
         owner = head_around(model, paths[0])
-        columns = seen.outputs[paths[0]][0].shape[1]
-        yield LogitTap(path, head, activation, owner and owner.num_classes, columns, weight)
+        outputs = [output for path in paths for output in seen.outputs[path]]
+        yield LogitTap(path, head, activation, owner and owner.num_classes, outputs[0].shape[1],
+                       weight, list(dict.fromkeys(_strides(outputs, images))))  # fmt: skip
+
+
+def _strides(maps: list[Tensor], images: Tensor) -> list[int]:
+    """Of maps [N, D, h, w] over images: the nearest powers of two."""
+    return [2 ** round(math.log2(images.shape[-1] / m.shape[-1])) for m in maps if m.ndim == 4]
 
 
 def _layers_behind(logits: Tensor, nodes: dict[Any, str]) -> list[str]:
@@ -226,7 +235,8 @@ def _misfit(model: nn.Module, path: str, outputs: list[Tensor]) -> str:
     """Why the columns of a layer are not the classes of boxes or pixels; nothing if they are."""
     if head_around(model, path) is None:
         return f"no module around '{path}' says how many classes it has"
-    if outputs[0].ndim not in (2, 4):
+    queries = isinstance(find_module(model, path), nn.Linear) and outputs[0].ndim != 2
+    if queries or outputs[0].ndim not in (2, 4):
         return (
             f"'{path}' gives {list(outputs[0].shape)}: its rows are queries, which each model "
             'matches to objects anew, and not boxes or pixels that two models could share'
@@ -254,8 +264,8 @@ def _path_of(model: nn.Module, module: nn.Module) -> str:
     return next(path for path, other in model.named_modules() if other is module)
 
 
-def _features(model: nn.Module, scope: str) -> dict[str, list[torch.Size]]:
-    """Shapes of the maps of neck, backbone and the backbone's last stage, in evaluation."""
+def _features(model: nn.Module, scope: str) -> dict[str, list[int]]:
+    """Strides of the maps of neck, backbone and the backbone's last stage, in evaluation."""
     maps: dict[str, list[Tensor]] = {}
 
     def record(path: str) -> Any:
@@ -269,7 +279,8 @@ def _features(model: nn.Module, scope: str) -> dict[str, list[torch.Size]]:
                in model.named_modules() if path.split('.')[0] in ('backbone', 'neck')]  # fmt: skip
     try:
         with torch.no_grad():
-            run_on_made_up(model.eval(), scope, lambda images, samples: model.extract_feat(images))
+            images, _, _ = run_on_made_up(
+                model.eval(), scope, lambda images, samples: model.extract_feat(images))
     except LossError:
         return {}
     finally:
@@ -282,4 +293,5 @@ def _features(model: nn.Module, scope: str) -> dict[str, list[torch.Size]]:
         stage = [path for path, given in maps.items() if path.startswith('backbone.')
                  and len(given) == 1 and given[0] is last]  # fmt: skip
         chosen += sorted(stage, key=lambda path: path.count('.'))[:1]
-    return {path: [m.shape for m in maps[path]] for path in chosen}
+    found = {path: _strides(maps[path], images) for path in chosen}
+    return {path: strides for path, strides in found.items() if len(strides) == len(maps[path])}

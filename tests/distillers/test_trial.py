@@ -181,7 +181,10 @@ def test_a_teacher_that_cannot_take_the_students_images_is_named():
     (dict(teacher=[dict(), dict()]), r"model.teacher is a list of 2; one teacher.*dict\(config"),
     (dict(teacher='mmdet::x.py'), "model.teacher is 'mmdet::x.py'; write teacher=dict"),
     (dict(student='mmdet::x.py'), 'model.student is .*student={{_base_.model}}'),
-    (dict(distill='dis'), "model.distill is 'dis'"),
+    (dict(distill=3), "model.distill is 3; write a method's name"),
+    (dict(distill=['dist']), r"model.distill is \['dist'\]"),
+    (dict(distill='dis'), "distill='dis' is no method; write 'dist'"),
+    (dict(distill=dict(type='dist', temperature=2)), "'dist' takes other options.*temperature"),
     (dict(student=pairs.pair('retinanet')), 'model.student is itself a distiller'),
 ])  # fmt: skip
 def test_other_types_than_dicts_are_refused_in_words(changes, message):

@@ -1,0 +1,83 @@
+"""The methods of DIST and DIST+, in the rows of their tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.registry import Registry
+
+from .pair import FEWEST_RELATED, Pair, Plan
+
+METHODS = Registry('distillation method')
+
+# What the relations of DIST+'s Table 14 are called in its rows.
+_FEATURES: dict[str, dict[str, Any]] = {
+    'features': dict(type='FeatureRelationLoss'),
+    'channel': dict(type='FeatureRelationLoss', spatial_weight=0.0),
+    'spatial': dict(type='FeatureRelationLoss', channel_weight=0.0),
+    'mimic': dict(type='FeatureMimicLoss'),
+    'mse': dict(type='FeatureMimicLoss'),
+    'cosine': dict(type='FeatureRelationLoss', relation='cosine'),
+}
+
+
+def _kd(pair: Pair, tau: float = 1.0) -> list[dict]:
+    """The divergence of the class probabilities; one row an anchor."""
+    columns, classes = pair.columns()
+    loss: dict[str, Any] = dict(type='LogitKLLoss')
+    if tau != 1:
+        loss['tau'] = tau
+    if classes and columns > classes + 1:
+        loss['num_classes'] = classes
+    return pair.logits('kd', loss)
+
+
+def _dist(pair: Pair, tau: float = 1.0) -> list[dict]:
+    """The relations of the class probabilities; all channels of a pixel are one row."""
+    columns, _ = pair.columns()
+    loss: dict[str, Any] = dict(type='DISTLoss')
+    if tau != 1:
+        loss['tau'] = tau
+    if 0 < columns < FEWEST_RELATED:
+        loss['inter_weight'] = 0.0
+        pair.note(f'the inter-class relation: {columns} columns have no relation but +1 or -1')
+    return pair.logits('dist', loss)
+
+
+def _acclimation(pair: Pair, entries: list[dict]) -> dict | None:
+    """That of the first entry on logits; without the target's, three columns have to be left."""
+    columns, classes = pair.columns()
+    if not entries:
+        return None
+    if classes and columns not in (classes, classes + 1):
+        columns = classes  # anchors are split
+    if columns - 1 < FEWEST_RELATED:
+        pair.note(f'acclimation: of {columns} columns it relates {columns - 1}, and it takes '
+                  f'{FEWEST_RELATED}')  # fmt: skip
+        return None
+    return {}
+
+
+def _method(name: str, logits: Any, features: str | None, acclimates: bool = False) -> None:
+    def make(pair: Pair, **options: Any) -> Plan:
+        entries = logits(pair, **options) if logits else []
+        acclimation = _acclimation(pair, entries) if acclimates else None
+        if features:
+            entries = entries + pair.features(_FEATURES[features])
+        return Plan(entries, acclimation, pair.notes)
+
+    make.__name__ = name.replace('-', '_')
+    METHODS.register_module(name, module=make)
+
+
+_method('kd', _kd, None)
+_method('dist', _dist, None)
+_method('dist-mimic', _dist, 'mimic')
+_method('features', None, 'features')
+_method('channel', None, 'channel')
+_method('spatial', None, 'spatial')
+_method('dist-features', _dist, 'features')
+_method('dist-acclimation', _dist, None, acclimates=True)
+_method('dist-plus', _dist, 'features', acclimates=True)
+_method('dist-plus-mse', _dist, 'mse', acclimates=True)
+_method('dist-plus-cosine', _dist, 'cosine', acclimates=True)

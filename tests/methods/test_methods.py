@@ -1,0 +1,137 @@
+"""A method's name stands for the entries that were written by hand."""
+
+import pairs
+import pytest
+import torch
+from mmengine.config import ConfigDict
+
+from kd_plugin.methods import METHODS, Plan, config_text, make_plan
+from kd_plugin.teacher import build_model
+
+ROWS = {
+    'kd': (['kd'], False), 'dist': (['dist'], False), 'dist-mimic': (['dist', 'features'], False),
+    'features': (['features'], False), 'channel': (['features'], False),
+    'spatial': (['features'], False), 'dist-features': (['dist', 'features'], False),
+    'dist-acclimation': (['dist'], True), 'dist-plus': (['dist', 'features'], True),
+    'dist-plus-mse': (['dist', 'features'], True),
+    'dist-plus-cosine': (['dist', 'features'], True),
+}  # fmt: skip
+
+
+def plan(method, student, teacher, scope='mmdet'):
+    return make_plan(method, build_model(student, scope), build_model(teacher, scope), scope)
+
+
+@pytest.fixture(scope='module')
+def models():
+    return build_model(pairs.retinanet(), 'mmdet'), build_model(pairs.retinanet(12, 24), 'mmdet')
+
+
+@pytest.mark.parametrize('method', ROWS)
+def test_each_row_of_the_tables_is_a_method(method, models):
+    entries, acclimates = ROWS[method]
+    made = make_plan(method, *models, 'mmdet')
+    assert [entry['name'] for entry in made.entries] == entries
+    assert (made.acclimation is not None) == acclimates and made.notes == []
+    if entries[0] == 'kd':  # one row an anchor
+        assert made.entries[0]['loss']['num_classes'] == 10
+    loss = made.entries[-1]['loss']
+    weights = [loss.get(f'{kind}_weight', 1) for kind in ('channel', 'spatial')]
+    assert weights == [float(method != 'spatial'), float(method != 'channel')]
+
+
+@pytest.mark.parametrize('kind', ['retinanet', 'faster_rcnn', 'pspnet'])
+def test_by_name_a_pair_computes_what_it_does_by_hand(kind):
+    values = []
+    for distill in (None, 'dist-features'):
+        cfg = pairs.pair(kind)
+        cfg['distill'] = distill or cfg['distill']
+        if kind == 'pspnet' and distill is None:  # in the order of the method
+            cfg['distill'] = [cfg['distill'][i] for i in (0, 2, 1)]
+        torch.manual_seed(5)
+        distiller = pairs.build(cfg)
+        torch.manual_seed(6)
+        losses = distiller(**pairs.batch(distiller, kind), mode='loss')
+        values.append([losses[entry.key] for entry in distiller.entries])
+    assert len(values[0]) == (3 if kind == 'pspnet' else 2)
+    assert all(map(torch.equal, *values))
+
+
+def test_pyramids_are_compared_where_their_strides_are_the_same():
+    cfg = dict(pairs.pair('faster_rcnn'), teacher=dict(config=pairs.retinanet(12, 24)),
+               distill='dist-plus')  # fmt: skip
+    distiller = pairs.build(cfg)
+    (entry,) = distiller.entries  # boxes and anchors have no logits in common
+    assert entry.levels == dict(student=[1, 2, 3, 4], teacher=[0, 1, 2, 3])
+    losses = distiller(**pairs.batch(distiller, 'faster_rcnn'), mode='loss')
+    assert losses['loss_features'] > 0 and distiller.acclimation is None
+    assert len(entry.aligners) == 4
+
+
+def test_a_cascade_teaches_by_its_first_stage_and_another_cascade_by_all():
+    first = plan('dist', pairs.faster_rcnn(), pairs.cascade_mask_rcnn()).entries
+    assert [entry['teacher'] for entry in first] == ['roi_head.bbox_head.0.fc_cls']
+    every = plan('dist', pairs.cascade_mask_rcnn(), pairs.cascade_mask_rcnn()).entries
+    assert [entry['name'] for entry in every] == ['dist', 'dist_1', 'dist_2']
+    assert [entry['teacher'] for entry in every] == [
+        f'roi_head.bbox_head.{stage}.fc_cls' for stage in range(3)]
+
+
+@pytest.mark.parametrize(('classes', 'acclimates', 'notes'), [
+    (1, False, ['acclimation: of 1 columns']), (3, False, ['acclimation: of 3 columns']),
+    (4, True, []),
+])  # fmt: skip
+def test_with_few_classes_some_is_left_out_and_said(classes, acclimates, notes):
+    made = plan('dist-plus', pairs.retinanet(classes=classes), pairs.retinanet(classes=classes))
+    assert (made.acclimation is not None) == acclimates and len(made.notes) == len(notes)
+    assert all(note in said for note, said in zip(notes, made.notes, strict=True))
+    # Nine anchors: their columns at a pixel relate even for one class.
+    assert 'inter_weight' not in made.entries[0]['loss']
+
+
+def test_two_columns_leave_the_relation_within_a_class():
+    made = plan('dist', *(faster_rcnn_of_one_class() for _ in range(2)))
+    assert made.entries[0]['loss']['inter_weight'] == 0.0
+    assert 'inter-class relation: 2 columns' in made.notes[0]
+
+
+def faster_rcnn_of_one_class():
+    cfg = pairs.faster_rcnn()
+    cfg.roi_head.bbox_head.num_classes = 1
+    return cfg
+
+
+def test_what_was_chosen_can_be_pasted_into_a_config(models):
+    made = make_plan('dist-plus', *models, 'mmdet')
+    pasted = eval(f'dict({config_text(made)})', {})  # as a config file runs it
+    assert pasted == dict(distill=made.entries, acclimation=made.acclimation)
+
+
+def test_options_of_a_method(models):
+    made = make_plan(ConfigDict(type='kd', tau=4.0), *models, 'mmdet')
+    assert made.entries[0]['loss']['tau'] == 4.0
+
+
+def test_an_acclimation_in_the_config_goes_before_that_of_the_method():
+    cfg = dict(pairs.pair('retinanet'), distill='dist-plus', acclimation=dict(lr_mult=0.5))
+    assert pairs.build(cfg).acclimation.lr_mult == 0.5
+
+
+def test_a_method_of_ones_own(models):
+    @METHODS.register_module('kd-mimic')
+    def kd_mimic(pair, tau=4.0):
+        entries = pair.logits('kd', dict(type='LogitKLLoss', tau=tau))
+        return Plan(entries + pair.features(dict(type='FeatureMimicLoss')), notes=pair.notes)
+
+    try:
+        cfg = dict(pairs.pair('retinanet'), distill=dict(type='kd-mimic', tau=2.0))
+        kd, mimic = pairs.build(cfg).entries
+        assert kd.loss.tau == 2.0 and len(mimic.aligners) == 5
+    finally:
+        METHODS.module_dict.pop('kd-mimic')
+
+
+def test_nothing_to_compare_is_said_with_what_there_is():
+    with pytest.raises(ValueError, match="(?s)'dist' finds nothing.*not both in a RoI head.*"
+                                         "'bbox_head.retina_cls'.*of your own"):  # fmt: skip
+        plan('dist', pairs.faster_rcnn(), pairs.retinanet())

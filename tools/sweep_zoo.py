@@ -1,9 +1,9 @@
 """Distil every family of the installed mmdet and mmseg, and write which taps were found.
 
-Of each family the smallest config, as student and as teacher, at full size with random weights:
-its features, then its class logits where there are any, one training step each on made-up images.
-A family trains, or is refused at build in words; what ends otherwise is a defect. Each family gets
-a process of its own. What is done is skipped; --again starts anew.
+Of each family the smallest config that trains here by itself, as student and as teacher, at full
+size with random weights: one training step on made-up images by each of the methods `features`,
+`dist` and `dist-plus`. A family trains, or is refused at build in words; what ends otherwise is a
+defect. Each family gets a process of its own. What is done is skipped; --again starts anew.
 
     python tools/sweep_zoo.py              # all; about an hour on two cores
     python tools/sweep_zoo.py mmdet/htc    # some
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import re
 import subprocess
 import sys
@@ -32,19 +33,22 @@ NOT_FAMILIES = {'_base_', 'common', 'dsdl', 'albu_example', 'timm_example', 'mis
 # By what a config's name says of its backbone, the smallest first.
 SIZES = ('r18', 'nano', 'tiny', r'[-_]t[-_]', 'b0', 'slim', r'[-_]s[-_]', 'mobilenet', 'r34',
          'w18', 'hr18', 'r50', '50')  # fmt: skip
-TIMEOUT = 900
+METHODS = {'features': 'features', 'logits': 'dist', 'all': 'dist-plus'}
+MOST_CONFIGS = 4  # of a family, until one trains by itself
+TIMEOUT = 1200
 
 
-def families(scope: str) -> dict[str, str]:
-    """The smallest config of each family, by ``scope/family``."""
+def families(scope: str) -> dict[str, list[str]]:
+    """The configs of each family, by ``scope/family``, the smallest first."""
     spec = find_spec(scope)
     root = Path(spec.submodule_search_locations[0]) / '.mim/configs'
     found = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         configs = [path for path in folder.glob('*.py') if not path.name.startswith('_')]
         if configs and folder.name not in NOT_FAMILIES:
-            smallest = min(configs, key=lambda path: (_size(path.stem), len(path.stem), path.stem))
-            found[f'{scope}/{folder.name}'] = f'{scope}::{folder.name}/{smallest.name}'
+            configs.sort(key=lambda path: (_size(path.stem), len(path.stem), path.stem))
+            found[f'{scope}/{folder.name}'] = [
+                f'{scope}::{folder.name}/{path.name}' for path in configs]
     return found
 
 
@@ -52,7 +56,7 @@ def _size(name: str) -> int:
     return next((rank for rank, size in enumerate(SIZES) if re.search(size, name)), len(SIZES))
 
 
-def distil(family: str, config: str) -> dict[str, Any]:
+def distil(family: str, configs: list[str]) -> dict[str, Any]:
     """Try one family; in a process of its own."""
     warnings.filterwarnings('ignore')
     import torch
@@ -60,55 +64,56 @@ def distil(family: str, config: str) -> dict[str, Any]:
     from mmengine.registry import init_default_scope
 
     import kd_plugin  # noqa: F401
-    from kd_plugin.data.made_up import LossError, made_up_ground, run_on_made_up
-    from kd_plugin.methods.survey import survey
-    from kd_plugin.teacher import build_model, read_config
+    from kd_plugin.teacher import read_config
 
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     scope = family.split('/')[0]
-    row: dict[str, Any] = dict(config=config)
-    try:
-        model = without_weights(read_config(config).model)
-        init_default_scope(scope)
-        plain = build_model(model, scope)
-    except Exception as error:  # weights to download, packages that are not there
-        return dict(row, plain=_said(error))
-    try:
-        with made_up_ground():
-            run_on_made_up(plain.train(), scope, partial(plain, mode='loss'))
-        row['plain'] = 'trains'
-    except LossError as error:
-        row['plain'] = str(error)
-    found = survey(plain, scope)
-    features = 'neck' if 'neck' in found.features else 'backbone'
-    entry = dict(name='features', student=features, teacher=features, aligner='conv1x1',
-                 loss=dict(type='FeatureRelationLoss'))  # fmt: skip
-    row['features'] = dict(taps=[features], outcome=_outcome(scope, model, [entry]))
-    entries = [
-        dict(name=f'dist{i}', student=tap.path, teacher=tap.path,
-             loss=dict(type='DISTLoss', activation=tap.activation))
-        for i, tap in enumerate(found.logits)]  # fmt: skip
-    if entries:
-        row['logits'] = dict(taps=[tap.path for tap in found.logits],
-                             outcome=_outcome(scope, model, entries))  # fmt: skip
-    else:
-        row['logits'] = dict(taps=[], outcome=found.reason)
+    init_default_scope(scope)
+    rows = []
+    for config in configs[:MOST_CONFIGS]:
+        row: dict[str, Any] = dict(config=config)
+        try:
+            model = without_weights(read_config(config).model)
+            row['plain'] = _train_plain(scope, model)
+        except Exception as error:  # weights to download, packages that are not there
+            row['plain'] = _said(error)
+        rows.append(row)
+        if row['plain'] == 'trains':
+            break
+    else:  # none can be judged
+        return rows[0]
+    for key, method in METHODS.items():
+        row[key] = _distil(scope, model, method)
     return row
 
 
-def _outcome(scope: str, model: dict, entries: list[dict]) -> str:
-    """``trains``, ``refused: …`` or ``raw: …``."""
+def _train_plain(scope: str, model: dict) -> str:
+    """Whether the plain model takes a step."""
+    from kd_plugin.data.made_up import made_up_ground, run_on_made_up
+    from kd_plugin.teacher import build_model
+
+    plain = build_model(model, scope).train()
+    with made_up_ground():
+        run_on_made_up(plain, scope, partial(plain, mode='loss'))
+    return 'trains'
+
+
+def _distil(scope: str, model: dict, method: str) -> dict[str, Any]:
+    """Taps, what was left out, and ``trains``, ``refused: …`` or ``raw: …``."""
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import MODELS
 
     from kd_plugin.data.made_up import LossError, made_up_ground, run_on_made_up
+    from kd_plugin.distillers import base
 
+    plans: list[Any] = []
+    make_plan = base.make_plan
+    base.make_plan = lambda *args: plans.append(make_plan(*args)) or plans[-1]
     where = 'at build'
     try:
         distiller = MODELS.build(dict(
-            type=SCOPES[scope], student=model, teacher=dict(config=model), distill=entries))
+            type=SCOPES[scope], student=model, teacher=dict(config=model), distill=method))
         where = 'in an iteration'
         distiller.init_weights()
         optimizer = build_optim_wrapper(distiller, dict(
@@ -122,40 +127,43 @@ def _outcome(scope: str, model: dict, entries: list[dict]) -> str:
 
         with made_up_ground():
             _, _, logged = run_on_made_up(distiller.train(), scope, step)
-        own = {f'loss_{entry["name"]}' for entry in entries}
-        if not own <= set(logged):
-            return f'raw: the losses {sorted(own - set(logged))} are missing'
-        infinite = [name for name in own if logged[name] - logged[name] != 0]
-        return f'raw: {infinite} not finite' if infinite else 'trains'
+        values = [logged.get(entry.key, math.nan) for entry in distiller.entries]
+        outcome = 'trains' if all(map(math.isfinite, values)) else f'raw: losses {values}'
     except LossError as error:
-        return f'raw in an iteration: {error}'
+        outcome = f'raw in an iteration: {error}'
     except ValueError as error:
-        if where == 'at build':
-            return f'refused: {" ".join(str(error).split())}'
-        return f'raw {where}: {_said(error)}'
+        said = ' '.join(str(error).split())
+        outcome = f'refused: {said}' if where == 'at build' else f'raw {where}: {said}'
     except Exception as error:
-        return f'raw {where}: {_said(error)}'
+        outcome = f'raw {where}: {_said(error)}'
+    finally:
+        base.make_plan = make_plan
+    entries = plans[0].entries if plans else []
+    return dict(
+        outcome=outcome, taps=[entry['student'] for entry in entries],
+        acclimation=bool(plans and plans[0].acclimation is not None),
+        left_out=plans[0].notes if plans else [])
 
 
 def _said(error: Exception) -> str:
     return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
 
 
-def run(family: str, config: str, folder: Path) -> None:
+def run(family: str, configs: list[str], folder: Path) -> None:
     """Try one family in a process of its own and keep what came of it."""
     try:
         done = subprocess.run(
-            [sys.executable, '-W', 'ignore', __file__, '--one', family, config], cwd=ROOT,
+            [sys.executable, '-W', 'ignore', __file__, '--one', family, *configs], cwd=ROOT,
             capture_output=True, text=True, timeout=TIMEOUT, check=False)
         lines = [line for line in done.stdout.splitlines() if line.startswith('{"config"')]
-        row = json.loads(lines[-1]) if lines else dict(
-            config=config, plain=f'the process ended with {done.returncode}: {done.stderr[-300:]}')
+        ended = f'the process ended with {done.returncode}: {done.stderr[-300:]}'
+        row = json.loads(lines[-1]) if lines else dict(config=configs[0], plain=ended)
     except subprocess.TimeoutExpired:
-        row = dict(config=config, plain=f'not done after {TIMEOUT} s')
+        row = dict(config=configs[0], plain=f'not done after {TIMEOUT} s')
     path = folder / f'{family}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(row, indent=1, ensure_ascii=False) + '\n')
-    outcomes = [row.get(key, {}).get('outcome', '–')[:60] for key in ('features', 'logits')]
+    outcomes = [row.get(key, {}).get('outcome', '–')[:60] for key in METHODS]
     print(f'{family:28s} {row.get("plain", "")[:30]:30s} {" | ".join(outcomes)}', flush=True)
 
 
@@ -166,10 +174,10 @@ def main() -> None:
     parser.add_argument('--again', action='store_true', help='also those that are done')
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--results', type=Path, default=RESULTS)
-    parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument('--one', nargs='+', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(distil(*args.one)))
+        print(json.dumps(distil(args.one[0], args.one[1:])))
         return
     known = {**families('mmdet'), **families('mmseg')}
     unknown = [family for family in args.families if family not in known]

@@ -126,10 +126,9 @@ def batch(
 
 
 def _label_map(size: tuple[int, int], classes: int, noise: torch.Generator) -> Tensor:
-    """Class indices [1, H, W] in blocks of eight, one of them ignored."""
+    """Class indices [1, H, W] in blocks of eight."""
     height, width = size
     labels = torch.randint(classes, (1, -(-height // 8), -(-width // 8)), generator=noise)
-    labels[0, 0, 0] = 255
     return labels.repeat_interleave(8, 1)[:, :height].repeat_interleave(8, 2)[:, :, :width]
 
 

@@ -219,7 +219,9 @@ def _compare_with_untouched(
 
     got, expected = tapped(), untouched()
     for (source, path), tensors in expected.items():
-        if not equal(tensors, got[source, path]):
+        found = got[source, path]
+        # Some (CondInst) run their head again, for its loss.
+        if not equal(tensors[: len(found)], found):
             differs = first_difference(teacher, untouched, tapped)
             raise ValueError(
                 f"the teacher's '{path}' gives other numbers when it is tapped than in "

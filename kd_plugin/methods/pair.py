@@ -69,10 +69,15 @@ class Pair:
             entries.append(entry)
         return entries
 
+    def first(self) -> LogitTap | None:
+        """The student's classification layer that is compared first."""
+        pair = next(self._logit_pairs(), None)
+        return None if pair is None else pair[0]
+
     def columns(self) -> tuple[int, int | None]:
         """Columns and classes of the logits that are compared first; 0 and None without any."""
-        pair = next(self._logit_pairs(), None)
-        return (0, None) if pair is None else (pair[0].columns, pair[0].classes)
+        tap = self.first()
+        return (0, None) if tap is None else (tap.columns, tap.classes)
 
     def features(self, loss: dict, name: str = 'features') -> list[dict[str, Any]]:
         """One entry that compares features: the necks' or the backbones' last common stage.

@@ -51,6 +51,11 @@ def _acclimation(pair: Pair, entries: list[dict]) -> dict | None:
         return None
     if classes and columns not in (classes, classes + 1):
         columns = classes  # anchors are split
+    tap = pair.first()
+    if tap.head.startswith(('bbox_head', 'roi_head')) and not tap.targets:
+        pair.note(f"acclimation: the loss of '{tap.head}' gets no class index a row, and it takes "
+                  'that')  # fmt: skip
+        return None
     if columns - 1 < FEWEST_RELATED:
         pair.note(f'acclimation: of {columns} columns it relates {columns - 1}, and it takes '
                   f'{FEWEST_RELATED}')  # fmt: skip

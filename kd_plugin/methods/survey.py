@@ -47,6 +47,7 @@ class LogitTap:
         columns: Of its outputs.
         weight: Of its task loss.
         strides: Of its maps, one a level; none for boxes.
+        targets: Whether its loss gets one class index a row, as acclimation needs them.
     """
 
     path: str
@@ -56,6 +57,7 @@ class LogitTap:
     columns: int
     weight: float
     strides: list[int]
+    targets: bool
 
 
 @dataclass
@@ -90,7 +92,8 @@ def survey(model: nn.Module, scope: str) -> Survey:
         try:
             with _watched(model, seen), _Functions(seen):
                 images, _, _ = run_on_made_up(model, scope, partial(_loss, model, seen))
-            found.logits = list(_logit_taps(model, seen, images))
+            usual = _called_in_evaluation(model, scope)
+            found.logits = list(_logit_taps(model, seen, usual, images))
             if not found.logits:
                 found.reason = seen.refused or 'no layer behind a classification loss was found'
         except LossError as error:
@@ -115,6 +118,7 @@ class _Seen:
         self.nodes: dict[Any, str] = {}  # the graph's node that a layer made → its path
         self.outputs: dict[str, list[Tensor]] = {}
         self.losses: list[tuple[str, str, float, Tensor]] = []  # head, activation, weight, logits
+        self.targets: dict[str, list[Tensor]] = {}  # that the losses of a head got
         self.functions: list[tuple[str, Tensor]] = []  # activation, logits
         self.refused = ''  # why a layer behind a classification loss cannot be tapped
 
@@ -161,6 +165,10 @@ def _watched(model: nn.Module, seen: _Seen) -> Iterator[None]:
                 sigmoid = getattr(module, 'use_sigmoid', 'heatmap' in path)
                 seen.losses.append((head, 'sigmoid' if sigmoid else 'softmax',
                                     float(getattr(module, 'loss_weight', 1.0)), given[0]))
+                target = args[1] if len(args) > 1 else kwargs.get('target')
+                target = target[0] if isinstance(target, (tuple, list)) else target
+                if isinstance(target, Tensor) and path == f'{head}.loss_cls':
+                    seen.targets.setdefault(head, []).append(target)
 
         return hook
 
@@ -180,8 +188,28 @@ def _watched(model: nn.Module, seen: _Seen) -> Iterator[None]:
             handle.remove()
 
 
-def _logit_taps(model: nn.Module, seen: _Seen, images: Tensor) -> Iterator[LogitTap]:
-    """One classification layer a head, from what its losses were given."""
+def _called_in_evaluation(model: nn.Module, scope: str) -> set[str]:
+    """Paths of the modules that a model's own forward pass runs in evaluation."""
+    called: set[str] = set()
+    handles = [module.register_forward_hook(lambda m, args, out, path=path: called.add(path))
+               for path, module in model.named_modules()]  # fmt: skip
+    try:
+        with torch.no_grad(), suppress(LossError, TypeError):
+            run_on_made_up(model.eval(), scope, partial(model, mode='tensor'))
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train()
+    return called
+
+
+def _logit_taps(
+    model: nn.Module, seen: _Seen, usual: set[str], images: Tensor
+) -> Iterator[LogitTap]:
+    """One classification layer a head, from what its losses were given.
+
+    Of several those count that evaluation runs, which a teacher is in.
+    """
     losses = seen.losses
     if not losses:
         losses = [('', activation, 1.0, logits) for activation, logits in seen.functions
@@ -201,13 +229,26 @@ def _logit_taps(model: nn.Module, seen: _Seen, images: Tensor) -> Iterator[Logit
                 owner = '' if named is None else _path_of(model, named)
             by_head.setdefault(owner, []).append((path, activation, weight))
     for head, hits in by_head.items():
+        hits = [hit for hit in hits if hit[0] in usual] or hits
         paths = list(dict.fromkeys(path for path, _, _ in hits))
         path = paths[0] if len(paths) == 1 else _common(model, paths) or paths[0]
         (_, activation, weight) = hits[0]
         owner = head_around(model, paths[0])
         outputs = [output for path in paths for output in seen.outputs[path]]
-        yield LogitTap(path, head, activation, owner and owner.num_classes, outputs[0].shape[1],
-                       weight, list(dict.fromkeys(_strides(outputs, images))))  # fmt: skip
+        classes = owner and owner.num_classes
+        yield LogitTap(path, head, activation, classes, outputs[0].shape[1], weight,
+                       list(dict.fromkeys(_strides(outputs, images))),
+                       _are_indices(seen.targets.get(head, []), outputs, classes))  # fmt: skip
+
+
+def _are_indices(targets: list[Tensor], outputs: list[Tensor], classes: int | None) -> bool:
+    """Whether a detector's loss got one class index a row; label maps always number pixels."""
+    if any(target.is_floating_point() for target in targets):
+        return False
+    if outputs[0].ndim == 2:  # the last call counts: samplers may have called the loss before
+        return bool(targets) and len(targets[-1]) == len(outputs[-1])
+    rows = sum(output.numel() for output in outputs) // (classes or outputs[0].shape[1])
+    return sum(target.numel() for target in targets) == rows
 
 
 def _strides(maps: list[Tensor], images: Tensor) -> list[int]:

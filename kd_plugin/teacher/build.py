@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterator
@@ -54,7 +55,8 @@ def build_model(config: dict, scope: str) -> nn.Module:
         scope: Registry scope where neither the dict nor a running program names one.
     """
     scope = config.get('_scope_', scope)
-    return MODELS.build(ConfigDict(config, _scope_=scope))
+    # Some models write into the dict that they are built from.
+    return MODELS.build(ConfigDict(copy.deepcopy(config), _scope_=scope))
 
 
 def current_scope(default: str) -> str:

@@ -1,9 +1,10 @@
 """What meets mmengine's Runner: attaching, hooks, optimizer, sharding, files, config names."""
 
+from kd_plugin.safe_globals import allow_mmengine_checkpoints
+
 from .attach import attach_to_runners
 from .distillation_hook import DistillationHook
 from .relation_hook import RelationHook
-from .safe_globals import allow_mmengine_checkpoints
 from .teacher_accuracy_hook import TeacherAccuracyHook
 
 __all__ = [

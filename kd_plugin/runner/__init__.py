@@ -5,11 +5,15 @@ from kd_plugin.safe_globals import allow_mmengine_checkpoints
 from .attach import attach_to_runners
 from .distillation_hook import DistillationHook
 from .relation_hook import RelationHook
+from .stop_hook import StopHook
+from .student_files import LastStudentHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
 
 __all__ = [
     'DistillationHook',
+    'LastStudentHook',
     'RelationHook',
+    'StopHook',
     'TeacherAccuracyHook',
     'allow_mmengine_checkpoints',
     'attach_to_runners',

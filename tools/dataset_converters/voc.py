@@ -2,8 +2,7 @@
 
 Reads Annotations/*.xml, JPEGImages/ and ImageSets/Main/SPLIT.txt, or splits the images by itself;
 writes OUT/images/ and OUT/annotations/SPLIT.json. Corners become 0-based and sides xmax - xmin, as
-in mmdet's XMLDataset; boxes marked difficult become crowds, which mmdet and COCO's evaluation leave
-out.
+in mmdet's XMLDataset; boxes marked difficult become crowds, which mmdet and COCO leave out.
 """
 
 from __future__ import annotations

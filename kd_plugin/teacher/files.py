@@ -75,7 +75,8 @@ def _opened_by_us(address: str) -> Iterator[None]:
             try:
                 return _read(opened, str(file))
             except ValueError as error:
-                raise ValueError(f'{error} (delete that copy first)') from error
+                hint = 'delete that copy before it is fetched again'
+                raise ValueError(f'{error} ({hint})') from error
 
     original = torch.load
     torch.load = load

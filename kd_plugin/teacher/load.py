@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -50,8 +51,9 @@ def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
     try:
         found = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # quantised or sparse tensors, say
+        said = ' '.join(str(error).split())
         raise ValueError(
-            f'{path} cannot be copied into {type(model).__name__}: {error}. Write a file of plain '
+            f'{path} cannot be copied into {type(model).__name__}: {said}. Write a file of plain '
             'tensors'
         ) from error
     # BatchNorm's counter came later than many published checkpoints and changes no output.
@@ -124,9 +126,11 @@ def _refuse_broken_numbers(path: str | os.PathLike, state: dict, own: dict) -> N
 
 
 def _finite(value: Any) -> bool:
-    # Float8 has no isfinite.
-    return not isinstance(value, Tensor) or not value.is_floating_point() or bool(
-        value.float().isfinite().all())
+    """Whether no number is NaN or infinite; of others than plain tensors nothing is said."""
+    if (not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta
+            or value.layout != torch.strided):  # fmt: skip
+        return True
+    return bool(value.float().isfinite().all())  # float8 has no isfinite of its own
 
 
 def _with_metadata(state: dict, metadata: Any) -> dict:

@@ -99,6 +99,8 @@ BROKEN = {
     'nan': (saved({**STATE, '0.bias': torch.full((4,), torch.nan)}),
             'NaN or infinite numbers in 1 of the 7 keys, the first is 0.bias'),
     'inf-half': (saved({**STATE, '0.bias': torch.full((4,), torch.inf).half()}), 'NaN or inf'),
+    'sparse': (saved({**STATE, '0.bias': torch.zeros(4).to_sparse()}), 'a file of plain tensors'),
+    'meta': (saved({**STATE, '0.bias': torch.zeros(4, device='meta')}), 'a file of plain tensors'),
     'short-tensors': (safetensors(STATE)[:-3], 'is damaged or cut short'),
     'long-header': (safetensors(STATE)[:60], 'is damaged or cut short'),
     'wrong-tensors': (safetensors(STATE).replace(b'"F32"', b'"Q42"'), 'of the type Q42'),
@@ -182,7 +184,7 @@ def test_what_an_address_gives_is_opened_as_safely(tmp_path, monkeypatch):
     opener = torch.load
     for name, content in (('code', BROKEN['code'][0]), ('st', FINE['safetensors'])):
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match='shelf://code: .*is not run.*delete that copy'):
+    with pytest.raises(ValueError, match='shelf://code: .*is not run.*delete that copy before'):
         load_strictly(model(), 'shelf://code')
     load_strictly(model(), 'shelf://st')
     with pytest.raises(ValueError, match="nowhere://x cannot be fetched .KeyError: 'resnet0'"):

@@ -1,8 +1,10 @@
-"""Find the student inside a checkpoint, whichever tool distilled it."""
+"""The student alone, in a file that opens anywhere: its weights, its metadata in plain types."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from torch import nn
 
 # Where distillation tools keep the student, the more specific first: mmrazor 0.x (and MasKD, which
 # builds on it), mmrazor 1.x, and wrappers that call it what it is.
@@ -11,16 +13,37 @@ PREFIXES = ('architecture.model.', 'architecture.', 'student.')
 _OTHERS = ('teacher.', 'distiller.', 'connectors.', 'mask_modules.', 'ema_', 'data_preprocessor.')
 
 
-def student_state(checkpoint: dict) -> dict[str, Any]:
+def state_of(checkpoint: Any) -> dict[str, Any]:
+    """The weights in what a file holds.
+
+    Args:
+        checkpoint: A state dict, a dict with one under ``state_dict``, or with a model under
+            ``model``, or a model.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if isinstance(checkpoint, dict):
+        checkpoint = checkpoint.get('state_dict', checkpoint)
+        if isinstance(checkpoint.get('model'), nn.Module):
+            checkpoint = checkpoint['model']
+    if isinstance(checkpoint, nn.Module):
+        checkpoint = checkpoint.state_dict()
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'the checkpoint holds a {type(checkpoint).__name__} and no weights')
+    return checkpoint
+
+
+def student_state(checkpoint: Any) -> dict[str, Any]:
     """The student's weights under the keys of its plain model.
 
     Args:
-        checkpoint: What a file holds: a state dict, or a dict with one under ``state_dict``.
+        checkpoint: What a file holds, see :func:`state_of`.
 
     Raises:
         ValueError: Nothing that looks like a student is in it.
     """
-    state = checkpoint.get('state_dict', checkpoint)
+    state = state_of(checkpoint)
     state = {key.removeprefix('module.'): value for key, value in state.items()}
     for prefix in PREFIXES:
         found = {key.removeprefix(prefix): value for key, value in state.items()
@@ -38,3 +61,18 @@ def student_state(checkpoint: dict) -> dict[str, Any]:
             f'{list(PREFIXES)} or without a prefix'
         )
     return found
+
+
+def plain(value: Any) -> Any:
+    """Metadata in types that need no allow-list; of what has none, its text."""
+    if isinstance(value, dict):
+        return {plain(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        kind = list if isinstance(value, list) else tuple
+        return kind(map(plain, value))
+    if hasattr(value, 'tolist'):
+        return plain(value.tolist())
+    for kind in (bool, int, float, str, bytes):
+        if isinstance(value, kind):
+            return kind(value)  # subclasses are pickled by their names
+    return None if value is None else str(value)

@@ -18,8 +18,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
+from scheduling import execute
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
 
@@ -95,6 +95,21 @@ class Run:
     def done(self) -> bool:
         """Whether a result of these very settings is there."""
         return self.result.exists() and json.loads(self.result.read_text())['hash'] == self.hash
+
+    def planned(self) -> float:
+        """Steps that the config asks for, those with a teacher at twice the price."""
+        train = self.cfg.train_cfg
+        return train.get('max_iters', train.get('max_epochs', 1)) * (2 if self.teacher else 1)
+
+    def known_seconds(self) -> float | None:
+        """What training took in results of this config, of whatever seed and machine."""
+        for folder in (self.results, RESULTS):
+            found = [json.loads(path.read_text()).get('train_seconds')
+                     for path in (folder / self.name).glob('seed-*.json')]
+            found = [seconds for seconds in found if seconds]
+            if found:
+                return sum(found) / len(found)
+        return None
 
     def teacher_run(self) -> Run | None:
         """The run that trains this one's teacher; None if its weights come from elsewhere."""
@@ -227,69 +242,6 @@ def _total(attempts: list[dict], key: str) -> float | None:
     """What all attempts took; None where that of one of them is not known."""
     parts = [attempt.get(key) for attempt in attempts]
     return None if None in parts else round(sum(parts), 1)
-
-
-def show(runs: list[Run], running: Iterable[Run], ended: int, start: float, last: bool) -> None:
-    """One line: what is running, how much is done, how long it may take."""
-    running = list(running)
-    done = ended + sum(run.share for run in running)
-    spent = time.monotonic() - start
-    left = f', about {spent * (len(runs) - done) / done / 60:.0f} min left' if done > 0.02 else ''
-    what = '; '.join(f'{run.title} {run.share:.0%}' for run in running)
-    line = f'{ended}/{len(runs)} done{left} | {what}' if running else f'{ended}/{len(runs)} done'
-    if sys.stdout.isatty():
-        print(f'\r\033[K{line[: os.get_terminal_size().columns - 1]}', end='', flush=True)
-        if last:
-            print()
-    else:
-        print(line, flush=True)
-
-
-def execute(runs: list[Run], jobs: int = 1, threads: int | None = None) -> list[str]:
-    """Run what is not done, ``jobs`` at a time; the messages of the runs that failed."""
-    skipped = [run for run in runs if run.done()]
-    if skipped:
-        print(f'{len(skipped)} of {len(runs)} are done already')
-    runs = [run for run in runs if not run.done()]
-    # Teachers, and beside them whatever waits for none.
-    teachers = {run.folder: run.missing_teacher() for run in runs}
-    first = {teacher.folder: teacher for teacher in teachers.values() if teacher}
-    ready = [run for run in runs if not teachers[run.folder] and run.folder not in first]
-    failures = _execute([*first.values(), *ready], jobs, threads)
-    waiting = [run for run in runs if teachers[run.folder]]
-    able = [run for run in waiting if not run.missing_teacher()]
-    return failures + _execute(able, jobs, threads)
-
-
-def _execute(runs: list[Run], jobs: int, threads: int | None) -> list[str]:
-    start = time.monotonic()
-    active: list[Run] = []
-    failures: list[str] = []
-    jobs = max(1, min(jobs, len(runs)))
-    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
-
-    def work(run: Run) -> None:
-        active.append(run)
-        try:
-            run.execute(threads)
-        finally:
-            active.remove(run)
-
-    pause = 1 if sys.stdout.isatty() else 30
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(work, run) for run in runs}
-        try:
-            while waiting:
-                ended, waiting = wait(waiting, timeout=pause)
-                failures += [str(job.exception()) for job in ended if job.exception()]
-                show(runs, active, len(runs) - len(waiting), start, not waiting)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for run in active:
-                if run.process is not None:
-                    run.process.kill()
-            raise
-    return failures
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, nargs: str = '+') -> None:

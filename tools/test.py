@@ -2,9 +2,18 @@
 
 from command_line import common_parser, read_config
 from mmengine.runner import Runner
+from torch import nn
 
 from kd_plugin import teacher as teachers
-from kd_plugin.runner.distillation_hook import unwrapped
+from kd_plugin.distillers.class_map import read_class_names
+from kd_plugin.runner.translate import translate
+from kd_plugin.runner.unwrapped import unwrapped
+
+
+def speak_as_student(model: nn.Module, names: dict[str, list[str]]) -> None:
+    """Let a teacher's predictions be counted in the student's classes, by name."""
+    test_step = model.test_step
+    model.test_step = lambda data: [translate(sample, names) for sample in test_step(data)]
 
 
 def main() -> None:
@@ -23,9 +32,13 @@ def main() -> None:
         teacher = cfg.model.teacher
         if teacher.get('checkpoint') is None:
             raise SystemExit(f'{args.config} gives its teacher no checkpoint, so no weights')
+        classes = cfg.model.get('classes')
         cfg.model = teachers.read_config(teacher.config).model
         runner = Runner.from_cfg(cfg)
         teachers.load_strictly(unwrapped(runner.model), teacher.checkpoint)
+        names = read_class_names(classes, cfg.default_scope)
+        if names and names['student'] != names['teacher']:
+            speak_as_student(unwrapped(runner.model), names)
     else:
         # The checkpoint is a plain student, so the teacher need not be there.
         cfg.model = cfg.model.get('student', cfg.model)

@@ -1,7 +1,9 @@
 """Train any mmdet or mmseg config, with or without distillation."""
 
 from command_line import common_parser, read_config
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
+
+from kd_plugin.runner import StopHook
 
 
 def main() -> None:
@@ -23,7 +25,10 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    Runner.from_cfg(cfg).train()
+    runner = RUNNERS.build(cfg)  # a Runner, or what runner_type says
+    if not any(isinstance(hook, StopHook) for hook in runner.hooks):
+        runner.register_hook(StopHook())  # a model without a teacher
+    runner.train()
 
 
 if __name__ == '__main__':

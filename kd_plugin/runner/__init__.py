@@ -1,16 +1,21 @@
 """What meets mmengine's Runner: attaching, hooks, optimizer, sharding, files, config names."""
 
+from kd_plugin.safe_globals import allow_mmengine_checkpoints
+
 from .attach import attach_to_runners
 from .distillation_hook import DistillationHook
 from .frozen_teacher_hook import FrozenTeacherHook
 from .relation_hook import RelationHook
-from .safe_globals import allow_mmengine_checkpoints
+from .stop_hook import StopHook
+from .student_files import LastStudentHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
 
 __all__ = [
     'DistillationHook',
     'FrozenTeacherHook',
+    'LastStudentHook',
     'RelationHook',
+    'StopHook',
     'TeacherAccuracyHook',
     'allow_mmengine_checkpoints',
     'attach_to_runners',

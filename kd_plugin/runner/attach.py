@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
@@ -9,6 +11,7 @@ from mmengine import _strategy
 from mmengine._strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
 from mmengine.hooks import EMAHook
 from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
+from mmengine.registry import MODELS
 from mmengine.runner import FlexibleRunner, Runner
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -16,9 +19,12 @@ from kd_plugin.distillers import BaseDistiller
 from kd_plugin.distillers.compiling import read_options
 from kd_plugin.runner.optimizer import build_with_groups
 
-from .distillation_hook import DistillationHook, unwrapped
+from .distillation_hook import DistillationHook
 from .frozen_teacher_hook import FrozenTeacherHook
+from .stop_hook import StopHook, stoppable
+from .student_files import LastStudentHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
+from .unwrapped import unwrapped
 
 
 def attach_to_runners() -> None:
@@ -59,6 +65,7 @@ def attach_to_runners() -> None:
         if not _compile_distiller(self.model, self.cfg.get('compile')):
             compile_model(self, target)
 
+    Runner.train = _stoppable(Runner.train)
     Runner.register_hooks = with_hooks
     Runner._maybe_compile = in_parts
     Runner.build_optim_wrapper = with_groups
@@ -99,9 +106,31 @@ def _attach_to_flexible_runner() -> None:
             return model
         return compile_model(self, model, compile)
 
+    FlexibleRunner.train = _stoppable(FlexibleRunner.train)
     FlexibleRunner.load_or_resume = with_hooks
     BaseStrategy.compile_model = in_parts
     BaseStrategy.build_optim_wrapper = with_groups
+
+
+def _stoppable(train: Callable) -> Callable:
+    """A runner's training that a signal may stop, where it has the hook for it."""
+
+    @wraps(train)
+    def with_signals(self: Runner | FlexibleRunner) -> Any:
+        with stoppable() if _stops(self) else nullcontext():
+            return train(self)
+
+    return with_signals
+
+
+def _stops(runner: Runner | FlexibleRunner) -> bool:
+    if any(isinstance(hook, StopHook) for hook in runner.hooks):
+        return True
+    if not isinstance(runner.model, dict):
+        return isinstance(unwrapped(runner.model), BaseDistiller)
+    kind = runner.model.get('type')  # the flexible runner builds it in the course of training
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, BaseDistiller)
 
 
 def _compile_distiller(model: Any, compile: dict | bool | None) -> bool:
@@ -147,8 +176,9 @@ def _add_hooks(runner: Runner | FlexibleRunner) -> None:
             'EMAHook does not go with FSDPStrategy and a distiller: it copies the model, and '
             "shards cannot be copied; leave it out, or write strategy=dict(type='DDPStrategy')"
         )
-    wanted = [DistillationHook, FrozenTeacherHook]
-    wanted += [TeacherAccuracyHook] * (model.acclimation is not None)
+    wanted = [DistillationHook, LastStudentHook, FrozenTeacherHook, StopHook]
+    if model.acclimation is not None:
+        wanted.append(TeacherAccuracyHook)
     for kind in wanted:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())

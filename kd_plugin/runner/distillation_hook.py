@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os.path as osp
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OneCycleParamScheduler
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from mmengine.runner.checkpoint import save_checkpoint, weights_to_cpu
+from mmengine.runner.checkpoint import weights_to_cpu
 
+from kd_plugin.export import plain
 from kd_plugin.rng import get_random_state, set_random_state
+
+from .student_files import write_student
+from .unwrapped import unwrapped
 
 # The checkpoint's key for what belongs to the distillation, not to the student.
 STATE_KEY = 'distillation'
@@ -28,10 +29,12 @@ class DistillationHook(Hook):
     - Every checkpoint also carries the weights of aligners and losses and the random state, under
       a key of their own beside the student's plain ``state_dict``. Resuming puts them back.
     - The schedules of distillation weights follow the iteration.
-    - Training writes ``student_last.pth`` at its end and ``student_best.pth`` at each new best:
-      weights and class names only, in plain types, which any ``torch.load`` opens. Where
-      ``save_best`` names several metrics, the files are ``student_best_<metric>.pth``. With an
-      EMA they hold its averages, as the checkpoints do.
+    - What the data set says of itself is kept in plain types: a checkpoint opens again whatever
+      objects a config puts there.
+    - Training writes ``student_best.pth`` at each new best, beside the ``student_last.pth`` of
+      :class:`.LastStudentHook`: weights and class names only, in plain types, which any
+      ``torch.load`` opens. Where ``save_best`` names several metrics, the files are
+      ``student_best_<metric>.pth``. With an EMA they hold its averages, as the checkpoints do.
 
     Registered by itself for every runner of a distiller.
 
@@ -58,7 +61,10 @@ class DistillationHook(Hook):
             random=get_random_state(),
             validated=self._validating,
         )
-        self._saved = dict(iter=checkpoint['meta']['iter'], state_dict=checkpoint['state_dict'])
+        for kept in checkpoint['meta'], checkpoint.get('message_hub', {}).get('runtime_info', {}):
+            if 'dataset_meta' in kept:
+                kept['dataset_meta'] = plain(kept['dataset_meta'])
+        self._saved = checkpoint['state_dict']
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put it back; a checkpoint without it (a plain student) changes nothing."""
@@ -67,6 +73,10 @@ class DistillationHook(Hook):
             return
         unwrapped(runner.model).load_distillation_state(state['weights'])
         self._random_state = state
+        # The runner compares what the data set says byte by byte.
+        own = getattr(runner.train_dataloader.dataset, 'metainfo', None)
+        if checkpoint['meta'].get('dataset_meta') == plain(own):
+            checkpoint['meta']['dataset_meta'] = own
 
     def before_train(self, runner: Runner) -> None:
         """Take note of the best checkpoints that a resumed run has already."""
@@ -128,24 +138,8 @@ class DistillationHook(Hook):
         best = _best_checkpoints(runner)
         for name, path in best.items():
             if path != self._best.get(name) and self._saved:
-                self._write(runner, f'student_{name}.pth', self._saved['state_dict'])
+                write_student(runner, f'student_{name}.pth', self._saved)
         self._best = best
-
-    def after_train(self, runner: Runner) -> None:
-        """Write the student that training ended with, as a checkpoint of now would hold it."""
-        if self._saved.get('iter') != runner.iter:
-            state = weights_to_cpu(unwrapped(runner.model).state_dict())
-            checkpoint = dict(meta=dict(iter=runner.iter), state_dict=state, message_hub={})
-            runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        self._write(runner, 'student_last.pth', self._saved['state_dict'])
-        self._saved = {}
-
-    @master_only
-    def _write(self, runner: Runner, name: str, state_dict: dict) -> None:
-        path = osp.join(runner.work_dir, name)
-        meta = _plain(getattr(runner.train_dataloader.dataset, 'metainfo', {}))
-        save_checkpoint(dict(meta=dict(dataset_meta=meta), state_dict=state_dict), path)
-        runner.logger.info(f'The student alone, for any mmdet or mmseg: {path}')
 
 
 class _RestoreAfter:
@@ -170,11 +164,6 @@ class _RestoreAfter:
         """
         for _ in range(steps):
             next(self)
-
-
-def unwrapped(model: Any) -> Any:
-    """The model inside a DDP wrapper, or the model itself."""
-    return model.module if is_model_wrapper(model) else model
 
 
 def _best_checkpoints(runner: Runner) -> dict[str, str]:
@@ -214,14 +203,3 @@ def _validation_was_due(runner: Runner) -> bool:
         and done >= loop.val_begin
         and done % loop.val_interval == 0
     )
-
-
-def _plain(value: Any) -> Any:
-    """Metadata in types that need no allow-list."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_plain, value))
-    if hasattr(value, 'tolist'):
-        return value.tolist()
-    return value

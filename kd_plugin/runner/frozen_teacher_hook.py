@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from .distillation_hook import unwrapped
+from .unwrapped import unwrapped
 
 
 @HOOKS.register_module()

@@ -15,7 +15,7 @@ from kd_plugin.analysis.relations import (
     samples,
 )
 
-from .distillation_hook import unwrapped
+from .unwrapped import unwrapped
 
 
 @HOOKS.register_module()

@@ -8,9 +8,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
+
+from .files import open_checkpoint
 
 
 def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
@@ -21,26 +23,21 @@ def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
 
     Args:
         model: The model to fill, in place.
-        path: Path or address, as mmengine's checkpoint loader takes it.
+        path: Path or address, see :func:`.open_checkpoint`.
 
     Raises:
-        ValueError: Missing or wrongly shaped keys, listed; or no such file.
+        ValueError: Missing or wrongly shaped keys, listed; NaN among the numbers; or no file of
+            weights.
     """
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
-    except FileNotFoundError as error:
-        raise ValueError(
-            f'teacher.checkpoint {str(path)!r} does not exist; write the path or address of the '
-            "teacher's weights, or None for random ones"
-        ) from error
-    state = checkpoint.get('state_dict', checkpoint)
-    metadata = getattr(state, '_metadata', None)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
+        state, metadata = read_weights(path)
+    except ValueError as error:
+        raise ValueError(f'teacher.checkpoint: {error}') from error
     own = model.state_dict()
     misshaped = [
         f'{key} (checkpoint {tuple(state[key].shape)}, model {tuple(own[key].shape)})'
         for key in own
-        if key in state and state[key].shape != own[key].shape
+        if key in state and isinstance(own[key], Tensor) and state[key].shape != own[key].shape
     ]
     if misshaped:
         raise ValueError(
@@ -48,9 +45,17 @@ def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
             f'shape: {_some(misshaped)}. Is teacher.config the config it was trained with, with '
             'the same classes?'
         )
+    _refuse_broken_numbers(path, state, own)
     if metadata is not None:
         state = _with_metadata(state, metadata)
-    found = model.load_state_dict(state, strict=False)
+    try:
+        found = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # quantised or sparse tensors, say
+        said = ' '.join(str(error).split())
+        raise ValueError(
+            f'{path} cannot be copied into {type(model).__name__}: {said}. Write a file of plain '
+            'tensors'
+        ) from error
     # BatchNorm's counter came later than many published checkpoints and changes no output.
     missing = [key for key in found.missing_keys if not key.endswith('num_batches_tracked')]
     if missing:
@@ -69,6 +74,63 @@ def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
             level=logging.WARNING,
         )
     print_log(f'Teacher loaded from {path}, all {len(own)} keys.', logger='current')
+
+
+def read_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Any]:
+    """The weights of a checkpoint by key, and the metadata of its state dict or None.
+
+    What is no tensor is left out.
+
+    Raises:
+        ValueError: It cannot be opened, see :func:`.open_checkpoint`, or holds no weights.
+    """
+    checkpoint = open_checkpoint(path)
+    state = checkpoint
+    if isinstance(checkpoint, dict):
+        state = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state, dict):
+        raise ValueError(
+            f'{path} holds a {type(state).__name__} where a dict of weights by name is wanted, '
+            'as torch.save(model.state_dict(), …) writes it'
+        )
+    others = [key for key, value in state.items()
+              if not (isinstance(key, str) and isinstance(value, Tensor))]  # fmt: skip
+    if len(others) == len(state):
+        inside = [key for key in others if isinstance(state[key], dict) and state[key]]
+        hint = f'; if its {inside[0]!r} are the weights, save them alone' if inside else ''
+        found = _some(list(map(repr, others))) or 'an empty dict'
+        raise ValueError(f'{path} holds no weights, but {found}{hint}')
+    if others:
+        print_log(
+            f'{path}: {len(others)} of {len(state)} values are no weights and were left out: '
+            f'{_some(list(map(str, others)))}',
+            logger='current', level=logging.WARNING)  # fmt: skip
+    weights = {key.removeprefix('module.'): value for key, value in state.items()
+               if isinstance(key, str) and isinstance(value, Tensor)}  # fmt: skip
+    return weights, getattr(state, '_metadata', None)
+
+
+def _refuse_broken_numbers(path: str | os.PathLike, state: dict, own: dict) -> None:
+    """Refuse weights that turn every output into NaN.
+
+    Raises:
+        ValueError: NaN or infinite numbers, where the model is not built with them.
+    """
+    broken = [key for key in own if key in state and not _finite(state[key]) and _finite(own[key])]
+    if broken:
+        raise ValueError(
+            f'{path} has NaN or infinite numbers in {len(broken)} of the {len(own)} keys, the '
+            f'first is {broken[0]}: the training that wrote it diverged; write an earlier '
+            'checkpoint of it'
+        )
+
+
+def _finite(value: Any) -> bool:
+    """Whether no number is NaN or infinite; of others than plain tensors nothing is said."""
+    if (not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta
+            or value.layout != torch.strided):  # fmt: skip
+        return True
+    return bool(value.float().isfinite().all())  # float8 has no isfinite of its own
 
 
 def _with_metadata(state: dict, metadata: Any) -> dict:

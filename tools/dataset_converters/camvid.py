@@ -13,7 +13,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from conversion import Summary, images_by_stem, progress, replacing, require
+from conversion import (
+    Summary,
+    decode,
+    images_by_stem,
+    progress,
+    replacing,
+    require,
+    say_undecodable,
+)
 
 SPLITS = 'train', 'val', 'test'
 CLASSES = (
@@ -31,12 +39,16 @@ def convert(root: Path, out: Path) -> None:
     """
     require(root, 'CamVid', [split + part for split in SPLITS for part in ('', 'annot')])
     with replacing(out, ('img_dir', 'ann_dir')) as work:
-        for split in SPLITS:
-            convert_split(root, work, split)
+        found = [convert_split(root, work, split) for split in SPLITS]
+    say_undecodable([name for broken, _ in found for name in broken], sum(n for _, n in found))
 
 
-def convert_split(root: Path, out: Path, split: str) -> None:
-    """Write the images and labels of one split, and print what was written."""
+def convert_split(root: Path, out: Path, split: str) -> tuple[list[str], int]:
+    """Write the images and labels of one split, and print what was written.
+
+    Returns:
+        The files that cannot be decoded, and how many images there were.
+    """
     images, labels = images_by_stem(root / split), images_by_stem(root / f'{split}annot')
     summary = Summary()
     for name in images.keys() - labels.keys():
@@ -47,11 +59,13 @@ def convert_split(root: Path, out: Path, split: str) -> None:
     for folder in folders:
         folder.mkdir(parents=True)
     shares = []  # of unlabelled pixels
+    broken: list[str] = []
     for name in progress(f'Converting {split}', [name for name in images if name in labels]):
-        image = cv2.imread(str(images[name]))
-        label = cv2.imread(str(labels[name]), cv2.IMREAD_UNCHANGED)
+        image = decode(images[name])
+        label = decode(labels[name], 'unchanged')
         if image is None or label is None:
             summary.drop(f'{"image" if image is None else "labels"} that cannot be read', name)
+            broken.append((images if image is None else labels)[name].name)
             continue
         if label.ndim > 2 or label.max() > UNLABELLED:
             what = 'colours' if label.ndim > 2 else f'the label {label.max()}'
@@ -70,6 +84,7 @@ def convert_split(root: Path, out: Path, split: str) -> None:
     if not shares:
         raise SystemExit(f'no image of {root / split} has labels in {root / split}annot')
     summary.show(split, f'{len(shares)} images, {np.mean(shares):.1%} of their pixels unlabelled')
+    return [f'{split}: {name}' for name in broken], len(images)
 
 
 def write_png(path: Path, pixels: np.ndarray) -> None:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import mmcv
+import numpy as np
+
 IMAGE_SUFFIXES = '.png', '.jpg', '.jpeg'
 T = TypeVar('T')
 
@@ -59,6 +62,28 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     """The PNG and JPEG files of a folder by name without suffix, in order."""
     return {path.stem: path for path in sorted(folder.iterdir())
             if path.suffix.lower() in IMAGE_SUFFIXES}  # fmt: skip
+
+
+def decode(path: Path, flag: str = 'color') -> np.ndarray | None:
+    """An image [H, W, 3] as training will decode it, None where it cannot.
+
+    Other readers open more: a JPEG that lacks its last bytes, say.
+
+    Args:
+        path: Its file.
+        flag: As in :func:`mmcv.imfrombytes`; with ``'unchanged'`` a label map is [H, W].
+    """
+    try:
+        return mmcv.imfrombytes(path.read_bytes(), flag=flag)
+    except Exception:  # OpenCV's own, and whatever else a damaged file brings about
+        return None
+
+
+def say_undecodable(names: Sequence[str], total: int) -> None:
+    """Name all files that :func:`decode` cannot read; they would end training hours later."""
+    if names:
+        print(f'{len(names)} of {total} images cannot be decoded and were left out: '
+              f'{", ".join(names)}')
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """Sets in Pascal VOC's layout become what mmdet's stock data set reads."""
 
 import json
+import shutil
 from pathlib import Path
 
+import cv2
+import mmcv
 import numpy as np
 import photographs
 import pytest
@@ -119,6 +122,40 @@ def test_what_is_not_there_is_answered_by_what_is(raw, tmp_path, options, messag
     with pytest.raises(SystemExit, match=message):
         convert(raw, tmp_path / 'out', **options)
     assert not (tmp_path / 'out').exists()
+
+
+def test_images_that_training_could_not_decode_are_left_out(raw, tmp_path, capsys):
+    """A photograph cut short opens in other readers."""
+    pixels = np.random.default_rng(0).integers(256, size=(48, 64, 3), dtype=np.uint8)
+    content = cv2.imencode('.jpg', pixels)[1].tobytes()
+    (raw / 'JPEGImages/a.jpg').write_bytes(content[:-200])
+    assert cv2.imread(str(raw / 'JPEGImages/a.jpg')) is not None
+    (raw / 'JPEGImages/d.jpg').write_bytes(b'')
+    convert(raw, tmp_path / 'out')
+    said = capsys.readouterr().out
+    left_out = {'d'} if mmcv.imfrombytes(content[:-200]) is not None else {'a', 'd'}
+    names = ', '.join(f'{name}.jpg' for name in sorted(left_out))
+    assert said.endswith(
+        f'{len(left_out)} of 4 images cannot be decoded and were left out: {names}\n')
+    assert {path.stem for path in (tmp_path / 'out/images').iterdir()} == set('abcd') - left_out
+    assert set(read(tmp_path / 'out', 'train', ('cat', 'dog', 'emu'))) == {'a', 'b'} - left_out
+
+
+def test_a_set_without_lists_is_split_by_a_share(raw, tmp_path, capsys):
+    shutil.rmtree(raw / 'ImageSets')
+    with pytest.raises(SystemExit, match='no folder ImageSets/Main: write --split 0.8'):
+        convert(raw, tmp_path / 'out')
+    with pytest.raises(SystemExit, match='leaves 4 for training and 0 for validation'):
+        convert(raw, tmp_path / 'out', share=0.99)
+    # All in one folder, as labelling tools leave it.
+    for path in [*(raw / 'Annotations').iterdir(), *(raw / 'JPEGImages').iterdir()]:
+        path.rename(raw / path.name)
+    for out in ('out', 'again'):
+        convert(raw, tmp_path / out, share=0.75, folders=('.', '.'))
+    assert photographs.contents(tmp_path / 'out') == photographs.contents(tmp_path / 'again')
+    train, val = (set(read(tmp_path / 'out', split, ('cat', 'dog', 'emu')))
+                  for split in ('train', 'val'))
+    assert len(train) == 3 and train | val == set('abcd') and not train & val
 
 
 def test_a_broken_annotation_is_named(raw, tmp_path):

@@ -1,13 +1,29 @@
-"""Let mmengine open its own training checkpoints under torch >= 2.6."""
+"""What ``torch.load`` may build without running code of the file."""
 
 from __future__ import annotations
 
+import argparse
+import pathlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
+
+# What people keep beside weights: types that hold values, and do nothing when they are built.
+_VALUES = (
+    argparse.Namespace,
+    pathlib.PurePosixPath,
+    pathlib.PureWindowsPath,
+    # Of other systems and Python versions; a path in a file need not be one of this machine.
+    (pathlib.PurePosixPath, 'pathlib.PosixPath'),
+    (pathlib.PureWindowsPath, 'pathlib.WindowsPath'),
+    (pathlib.PurePosixPath, 'pathlib._local.PosixPath'),
+    (pathlib.PureWindowsPath, 'pathlib._local.WindowsPath'),
+)
 
 
 def _statistic(owner: type, name: str) -> Callable:
@@ -24,8 +40,9 @@ def allow_mmengine_checkpoints() -> None:
     """Allow-list the classes that mmengine pickles into a training checkpoint, and no others.
 
     Since torch 2.6 ``torch.load`` refuses classes that it does not know. mmengine 0.10.7 saves
-    its logged values as :class:`HistoryBuffer`, which holds numpy arrays; without this no run can
-    be resumed. ``weights_only=False``, which would run any code in the file, is not needed.
+    its logged values as :class:`HistoryBuffer`, which holds numpy arrays, and what a config says
+    of a data set as :class:`ConfigDict`; without this no run can be resumed.
+    ``weights_only=False``, which would run any code in the file, is not needed.
     """
     if not hasattr(torch.serialization, 'add_safe_globals'):  # torch < 2.4 opens them as it is
         return
@@ -33,6 +50,7 @@ def allow_mmengine_checkpoints() -> None:
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
+            ConfigDict,
             (_statistic, 'builtins.getattr'),
             (_statistic, '__builtin__.getattr'),
             np.ndarray,
@@ -45,3 +63,14 @@ def allow_mmengine_checkpoints() -> None:
             *(type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'u1', '?')),
         ]
     )
+
+
+@contextmanager
+def harmless_types() -> Iterator[None]:
+    """Inside the block, allow those of mmengine's checkpoints and plain holders of values."""
+    allow_mmengine_checkpoints()  # the forks' own loading takes its part of them away again
+    if not hasattr(torch.serialization, 'safe_globals'):  # torch < 2.5
+        yield
+        return
+    with torch.serialization.safe_globals(list(_VALUES)):
+        yield

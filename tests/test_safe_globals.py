@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from kd_plugin.runner.safe_globals import allow_mmengine_checkpoints
+from kd_plugin.safe_globals import allow_mmengine_checkpoints
 
 
 @pytest.fixture(autouse=True)

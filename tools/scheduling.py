@@ -1,0 +1,116 @@
+"""Runs side by side, teachers before their students, and a line that says how far all are."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
+
+from time_left import Task, costs, seconds_left
+
+if TYPE_CHECKING:
+    from run_experiments import Run
+
+
+class Progress:
+    """What is running, how much of everything is done, how long it may take."""
+
+    def __init__(self, runs: Sequence[Run], waiting: Sequence[Run], jobs: int) -> None:
+        self.runs, self.jobs = [*runs, *waiting], jobs
+        amounts, self.in_seconds = costs(
+            [run.known_seconds() for run in self.runs], [run.planned() for run in self.runs])
+        self.tasks = {id(run): Task(cost, waits=run in waiting)
+                      for run, cost in zip(self.runs, amounts, strict=True)}  # fmt: skip
+
+    def begin(self, run: Run) -> None:
+        """A run starts."""
+        self.tasks[id(run)].begin(time.monotonic())
+
+    def end(self, run: Run, failed: bool) -> None:
+        """A run has ended."""
+        self.tasks[id(run)].end(time.monotonic(), failed)
+
+    def drop(self, runs: Sequence[Run]) -> None:
+        """These will not be run."""
+        self.runs = [run for run in self.runs if run not in runs]
+
+    def line(self) -> str:
+        """All of it in one line."""
+        tasks = [self.tasks[id(run)] for run in self.runs]
+        running = [run for run in self.runs if self.tasks[id(run)].running]
+        for run in running:
+            self.tasks[id(run)].look(run.share, time.monotonic())
+        done = f'{sum(task.ended for task in tasks)}/{len(tasks)} done'
+        if not running:
+            return done
+        seconds = seconds_left(tasks, self.jobs, self.in_seconds)
+        left = '' if seconds is None else f', about {max(1, round(seconds / 60))} min left'
+        return f'{done}{left} | ' + '; '.join(f'{r.title} {r.share:.0%}' for r in running)
+
+    def show(self, last: bool = False) -> None:
+        """Print it, on a terminal in place of the line before."""
+        if sys.stdout.isatty():
+            line = self.line()[: os.get_terminal_size().columns - 1]
+            print(f'\r\033[K{line}', end='\n' if last else '', flush=True)
+        else:
+            print(self.line(), flush=True)
+
+
+def execute(runs: list[Run], jobs: int = 1, threads: int | None = None) -> list[str]:
+    """Run what is not done, ``jobs`` at a time; the messages of the runs that failed."""
+    skipped = [run for run in runs if run.done()]
+    if skipped:
+        print(f'{len(skipped)} of {len(runs)} are done already')
+    runs = [run for run in runs if not run.done()]
+    # Teachers, and beside them whatever waits for none.
+    teachers = {run.folder: run.missing_teacher() for run in runs}
+    first = {teacher.folder: teacher for teacher in teachers.values() if teacher}
+    ready = [run for run in runs if not teachers[run.folder] and run.folder not in first]
+    waiting = [run for run in runs if teachers[run.folder]]
+    if not (first or ready):
+        return []
+    progress = Progress([*first.values(), *ready], waiting, jobs)
+    failures = _execute([*first.values(), *ready], jobs, threads, progress)
+    able = [run for run in waiting if not run.missing_teacher()]
+    progress.drop([run for run in waiting if run not in able])
+    failures += _execute(able, jobs, threads, progress)
+    progress.show(last=True)
+    return failures
+
+
+def _execute(runs: list[Run], jobs: int, threads: int | None, progress: Progress) -> list[str]:
+    active: list[Run] = []
+    failures: list[str] = []
+    jobs = max(1, min(jobs, len(runs)))
+    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+
+    def work(run: Run) -> None:
+        active.append(run)
+        progress.begin(run)
+        failed = True
+        try:
+            run.execute(threads)
+            failed = False
+        finally:
+            progress.end(run, failed)
+            active.remove(run)
+
+    pause = 1 if sys.stdout.isatty() else 30
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(work, run) for run in runs}
+        try:
+            while waiting:
+                ended, waiting = wait(waiting, timeout=pause)
+                failures += [str(job.exception()) for job in ended if job.exception()]
+                if waiting:
+                    progress.show()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for run in active:
+                if run.process is not None:
+                    run.process.kill()
+            raise
+    return failures

@@ -35,7 +35,7 @@ def main(out, rank):
     processes.meet(out, rank)
     os.environ['LOCAL_RANK'] = str(rank)  # mmengine asks for it, and does not use it here
     cfg = pairs.training(
-        pairs.pair('pspnet'), out / 'work', out / 'digits', seg=True, max_iters=6,
+        pairs.pair('pspnet'), out / 'work', out / 'digits', seg=True, max_iters=12,
         custom_hooks=[dict(type='mmengine.Interrupt', at=2)] if rank == 0 else [],
         **pairs.NO_VALIDATION)  # fmt: skip
     cfg.launcher = 'pytorch'

@@ -8,10 +8,13 @@ from mmengine.config import Config, DictAction
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
 
+DISTILLERS = {'mmdet': 'DetectorDistiller', 'mmseg': 'SegmentorDistiller'}
+
 
 def common_parser(description: str) -> argparse.ArgumentParser:
     """A parser of the config, the work folder, overrides and the launcher."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction,
@@ -34,4 +37,31 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    return cfg
+
+
+def distilled(cfg: Config, teacher: str, checkpoint: str, method: str) -> Config:
+    """A plain model's config with its model taught by another.
+
+    Args:
+        cfg: The student's, with its data and schedule.
+        teacher: The teacher's config, a file or a package's name.
+        checkpoint: The teacher's weights.
+        method: A method's name.
+
+    Raises:
+        SystemExit: The config distils already, or is of neither mmdet nor mmseg.
+    """
+    scope = cfg.get('default_scope')
+    if 'student' in cfg.model:
+        raise SystemExit(f'{cfg.filename} distils already; give the config of the plain student')
+    if scope not in DISTILLERS:
+        raise SystemExit(
+            f"{cfg.filename} has default_scope={scope!r}; distillation knows {list(DISTILLERS)}")
+    cfg.model = dict(
+        type=DISTILLERS[scope], student=cfg.model,
+        teacher=dict(config=teacher, checkpoint=checkpoint), distill=method)
+    # What is written beside the checkpoints can be trained by any tool.
+    imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    cfg.custom_imports = dict(imports, imports=[*imports['imports'], 'kd_plugin'])
     return cfg

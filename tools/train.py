@@ -1,8 +1,15 @@
-"""Train any mmdet or mmseg config, with or without distillation."""
+"""Train any mmdet or mmseg config, with or without distillation.
 
-from command_line import common_parser, read_config
+The config of a plain model is distilled from another without a config file of its own:
+
+    python tools/train.py STUDENT.py --teacher TEACHER.py --teacher-checkpoint TEACHER.pth \\
+        --method dist-plus
+"""
+
+from command_line import common_parser, distilled, read_config
 from mmengine.registry import RUNNERS
 
+from kd_plugin.methods import METHODS
 from kd_plugin.runner import StopHook
 
 
@@ -13,8 +20,17 @@ def main() -> None:
                         help='scale the learning rate to the batch size')
     parser.add_argument('--resume', nargs='?', const='auto',
                         help='resume from this checkpoint; without a value, from the latest')
+    group = parser.add_argument_group('distillation of a plain config')
+    group.add_argument('--teacher', help="the teacher's config, a file or 'mmdet::…' name")
+    group.add_argument('--teacher-checkpoint', help="the teacher's weights, a path or address")
+    group.add_argument('--method', help=f"one of {', '.join(sorted(METHODS.module_dict))}")
     args = parser.parse_args()
+    given = [args.teacher, args.teacher_checkpoint, args.method]
+    if any(given) and not all(given):
+        parser.error('--teacher, --teacher-checkpoint and --method go together')
     cfg = read_config(args)
+    if args.method:
+        cfg = distilled(cfg, args.teacher, args.teacher_checkpoint, args.method)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

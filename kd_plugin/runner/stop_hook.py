@@ -22,6 +22,7 @@ from .signals import noted, noting_signals
 
 # The checkpoint's key for the part of an epoch that is done.
 PART_KEY = 'part_of_epoch'
+_BETWEEN_MEETINGS = 10  # iterations
 
 
 @HOOKS.register_module()
@@ -47,6 +48,9 @@ class StopHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Stop here if a signal has come to any process."""
+        # With several processes asking costs a meeting, which a device would have to wait for.
+        if get_world_size() > 1 and runner.iter % _BETWEEN_MEETINGS:
+            return
         number = _agreed()
         optimizer = runner.optim_wrapper
         # Gradients that are still gathered would be lost.

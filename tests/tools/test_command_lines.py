@@ -60,3 +60,24 @@ def test_a_plain_config_has_no_teacher_to_test(tmp_path, digits):
     student = write(tmp_path, 'pspnet_digits-student', digits)
     done = call('test', student, '--teacher')
     assert 'has no model.teacher' in done.stderr
+
+
+def test_a_plain_config_is_distilled_without_a_config_of_its_own(config, tmp_path, digits):
+    student = write(tmp_path, 'pspnet_digits-student', digits)
+    teaches = ['--teacher', tmp_path / 'deeplabv3_digits-teacher.py', '--teacher-checkpoint',
+               tmp_path / 'teacher.pth', '--method', 'dist-plus']  # fmt: skip
+    work = tmp_path / 'by-name'
+    done = call('train', student, *teaches, '--work-dir', work, '--cfg-options',
+                'train_cfg.max_iters=2', 'train_cfg.val_interval=2')
+    assert done.returncode == 0, done.stderr
+    assert "dict(name='dist', student='decode_head.conv_seg'" in done.stdout
+    assert 'acclimation=dict()' in done.stdout
+    tested = call('test', student, work / 'student_last.pth', '--work-dir', tmp_path / 'test')
+    assert 'mIoU' in tested.stdout, tested.stderr
+    # What was trained is written down as a config of its own.
+    written = next(work.glob('*.py')).read_text()
+    assert "type='SegmentorDistiller'" in written and "distill='dist-plus'" in written
+    half = call('train', student, *teaches[:2])
+    assert half.returncode == 2 and 'go together' in half.stderr
+    twice = call('train', config, *teaches)
+    assert twice.returncode == 1 and 'distils already' in twice.stderr

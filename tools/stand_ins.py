@@ -68,9 +68,7 @@ def layout_of(cfg: Config) -> dict[str, Any]:
     Raises:
         ValueError: Its data set is none that can be drawn.
     """
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = innermost(cfg)
     classes = dataset.get('metainfo', {}).get('classes', ())
     name = {
         ('CocoDataset', False): 'coco', ('CocoDataset', True): 'boxes',
@@ -86,6 +84,45 @@ def draw(cfg: Config, folder: Path, shrink: int = 1, images: int = 3) -> None:
     layout = layout_of(cfg)
     size = tuple(side // shrink for side in layouts.SIZES[layout['layout']])
     layouts.write(**{**layout, 'root': folder / layout['root']}, images=images, size=size)
+
+
+def redrawn(cfg: Config, folder: str, images: int, size: tuple[int, int] | None = None) -> None:
+    """Put drawn data of a config's own classes in the place of its training data.
+
+    The pipeline stays, so images get the size that it trains at.
+
+    Args:
+        cfg: Changed in place.
+        folder: To draw in.
+        images: How many.
+        size: Their height and width before the pipeline; by default those of its data set.
+    """
+    dataset, classes = innermost(cfg), class_names(cfg)
+    wide = dataset.type == 'CityscapesDataset'
+    if cfg.default_scope == 'mmseg':
+        layout, new = 'maps', dict(
+            type='BaseSegDataset', img_suffix='.png', seg_map_suffix='.png',
+            data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'))
+        palette = [[number] * 3 for number in range(len(classes))]
+    else:
+        layout, new = 'boxes', dict(
+            type='CocoDataset', ann_file='annotations/train.json', data_prefix=dict(img='images'),
+            filter_cfg=dict(filter_empty_gt=True))  # fmt: skip
+        palette = None
+    size = size or layouts.SIZES['cityscapes' if wide else layout]
+    layouts.write(layout, folder, classes, images, size)
+    new.update(data_root=folder, metainfo=dict(classes=tuple(classes), palette=palette),
+               pipeline=dataset.pipeline)  # fmt: skip
+    dataset.clear()
+    dataset.update(new)
+
+
+def innermost(cfg: Config) -> Any:
+    """A config's training data set, without what is wrapped around it."""
+    dataset = cfg.train_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
 
 
 def weights(cfg: Config, folder: Path) -> dict[str, str]:
@@ -124,9 +161,7 @@ def class_names(cfg: Config) -> tuple[str, ...]:
     from mmdet.registry import DATASETS as DET
     from mmseg.registry import DATASETS as SEG
 
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = innermost(cfg)
     known = (SEG if cfg.default_scope == 'mmseg' else DET).get(dataset.type).METAINFO
     return {**known, **dataset.get('metainfo', {})}.get('classes', ())
 

@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 import warnings
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -139,7 +140,8 @@ def check(path: str, size: tuple[int, int] | None = None, images: int | None = N
     """
     cfg = Config.fromfile(path)
     images = images or (2 if cfg.default_scope == 'mmseg' else 1)
-    with tempfile.TemporaryDirectory() as folder:
+    # The reader of COCO's files prints.
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(None):
         seen = train_once(cfg, folder, images, size)
     infinite = [name for name, value in seen.losses.items()
                 if not torch.tensor(value).isfinite()]  # fmt: skip

@@ -53,15 +53,15 @@ class Failed(RuntimeError):
     """A script ended with an error, or without what it should have left."""
 
 
-def call(script: Path, config: Path, *arguments: str, folder: Path) -> None:
-    """Run a stock script from a folder.
+def call(script: Path, config: Path, *arguments: str, folder: Path, modules: str = '') -> None:
+    """Run a stock script from a folder, with modules of another in front of the installed ones.
 
     Raises:
         Failed: It ended with an error.
     """
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', str(script), str(config), *arguments], cwd=folder,
-        env={**os.environ, 'PYTHONPATH': ''}, capture_output=True, text=True, check=False)
+        env={**os.environ, 'PYTHONPATH': modules}, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f'{script.name}: {" ".join(done.stderr.split()[-60:])}')
 
@@ -74,13 +74,14 @@ def logged(folder: Path, key: str) -> dict[str, float]:
     return found[-1] if found else {}
 
 
-def prove(path: Path, folder: Path, shrink: int) -> dict:
+def prove(path: Path, folder: Path, shrink: int, modules: str = '') -> dict:
     """Train, validate and test one config.
 
     Args:
         path: The config file.
         folder: To work in; files that stand in for weights are kept there.
         shrink: What the sizes of images are divided by.
+        modules: A folder of modules that the scripts find before the installed ones.
 
     Returns:
         What was seen: the keys that were changed, losses, metrics, seconds.
@@ -102,7 +103,7 @@ def prove(path: Path, folder: Path, shrink: int) -> dict:
         work = Path(scratch)
         draw(cfg, work, shrink)
         call(scripts / 'train.py', path, '--work-dir', 'train', '--cfg-options', *options,
-             folder=work)  # fmt: skip
+             folder=work, modules=modules)  # fmt: skip
         losses = {key: value for key, value in logged(work / 'train', 'loss').items()
                   if 'loss' in key}  # fmt: skip
         if not losses or not all(map(math.isfinite, losses.values())):
@@ -113,7 +114,7 @@ def prove(path: Path, folder: Path, shrink: int) -> dict:
         if cfg.default_scope == 'mmdet':
             student = confident(student, work / 'student.pth')
         call(scripts / 'test.py', path, str(student), '--work-dir', 'test', '--cfg-options',
-             *options, folder=work)  # fmt: skip
+             *options, folder=work, modules=modules)  # fmt: skip
         _ended(work / 'test', 'test')
         (metrics,) = (work / 'test').glob('*/*.json')
         tested = json.loads(metrics.read_text().splitlines()[-1])

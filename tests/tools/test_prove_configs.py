@@ -27,7 +27,12 @@ ALLOWED = {
 
 
 def check(config, folder):
-    found = prove(config, folder, shrink=8)
+    # Laying out configs prettily takes a quarter of the time: here nothing is laid out.
+    yapf = folder / 'modules/yapf/yapflib'
+    yapf.mkdir(parents=True)
+    (yapf / 'yapf_api.py').write_text('def FormatCode(text, **options):\n    return text, False\n')
+    (yapf.parent / '__init__.py').write_text("__version__ = '0.40.2'\n")
+    found = prove(config, folder, shrink=12, modules=str(folder / 'modules'))
     entries = {f'loss_{entry.name}' for entry in Config.fromfile(config).model.distill}
     assert entries | {'loss_acclimation'} <= set(found['losses'])
     assert found['validated'] >= 3

@@ -123,7 +123,7 @@ def prove(path: Path, folder: Path, shrink: int, modules: str = '') -> dict:
         raise Failed(f'test.py: metrics {tested}')
     return dict(
         losses={key: float(f'{value:.4g}') for key, value in losses.items()},
-        validated=validated, metric=metric, value=tested[metric],
+        validated=validated, metric=metric, value=round(tested[metric], 4),
         seconds=round(time.monotonic() - start),
         changed=sorted(changes))
 

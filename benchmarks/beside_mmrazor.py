@@ -57,6 +57,7 @@ def work(which: str, pair: str, size: tuple[int, int]) -> None:
     import time
 
     import torch
+    from batches import synthetic_batch
     from measure import synchronize
     from mmengine.config import Config
     from mmengine.logging import MMLogger
@@ -64,7 +65,7 @@ def work(which: str, pair: str, size: tuple[int, int]) -> None:
     from mmengine.registry import MODELS, init_default_scope
 
     sys.path.insert(0, str(BENCHMARKS.parent / 'tools'))
-    from check_config import open_residual_branches, synthetic_batch, without_weights
+    from check_config import open_residual_branches, without_weights
 
     warnings.filterwarnings('ignore')
     MMLogger.get_instance('beside', log_level='ERROR')

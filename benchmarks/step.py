@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from batches import synthetic_batch, taking_images_of, training_size
 from measure import extra_memory, times
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -26,13 +27,7 @@ from kd_plugin.taps import Taps
 from kd_plugin.teacher import build_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
-from check_config import (
-    open_residual_branches,
-    synthetic_batch,
-    taking_images_of,
-    training_size,
-    without_weights,
-)
+from check_config import open_residual_branches, without_weights
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 

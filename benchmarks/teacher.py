@@ -12,16 +12,11 @@ from pathlib import Path
 
 import step
 import torch
+from batches import synthetic_batch, taking_images_of, training_size
 from measure import ratio, times
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from step import (
-    open_residual_branches,
-    synthetic_batch,
-    taking_images_of,
-    training_size,
-    without_weights,
-)
+from step import open_residual_branches, without_weights
 from torch import Tensor
 
 from kd_plugin.teacher import build_model

@@ -1,8 +1,8 @@
 """Knowledge distillation for MMDetection and MMSegmentation: DIST and DIST+.
 
 Importing this package registers everything by name in mmengine's root registry, lets mmengine
-resume its own checkpoints under torch >= 2.6, and makes ``'mmseg::…'`` name a config under every
-distribution of mmseg.
+resume its own checkpoints under torch >= 2.6, makes ``'mmseg::…'`` name a config under every
+distribution of mmseg, and gives inference functions the student of a distillation config.
 
     images ─► student.loss(…) ──taps──► student logits, features ─► aligner ─┐
        │            └─ RoIs (two-stage) ─┐                                   ├─► loss ─► loss
@@ -11,6 +11,7 @@ distribution of mmseg.
 
 from . import losses
 from .distillers import DetectorDistiller, SegmentorDistiller
+from .distillers.inference import show_students_backbone
 from .runner import DistillationHook, allow_mmengine_checkpoints, attach_to_runners
 from .runner.config_names import allow_config_names
 from .version import __version__
@@ -18,5 +19,6 @@ from .version import __version__
 allow_config_names()
 allow_mmengine_checkpoints()
 attach_to_runners()
+show_students_backbone()
 
 __all__ = ['DetectorDistiller', 'DistillationHook', 'SegmentorDistiller', '__version__', 'losses']

@@ -45,15 +45,19 @@ def test_train_test_and_infer(task, tmp_path, digits):
     else:
         more = ''
     # An untrained student finds nothing that is worth a score.
-    keen = 'model = dict(test_cfg=dict(score_thr=0.0))\n' if task == 'det' else ''
-    plain.write_text(text + more + keen)
+    keen = 'test_cfg=dict(score_thr=0.0)' if task == 'det' else ''
+    plain.write_text(text + more + f'model = dict({keen})\n')
     config.write_text(CONFIG.format(root=ROOT, name=distilled, data=digits) + more
-                      + 'model = dict(teacher=dict(checkpoint=None))\n')  # fmt: skip
+                      + f'model = dict(student=dict({keen}), teacher=dict(checkpoint=None))\n')
     call(tmp_path, scripts / 'train.py', config, '--work-dir', tmp_path / 'work')
     weights = tmp_path / 'work/student_last.pth'
-    call(tmp_path, scripts / 'test.py', plain, weights, '--work-dir', tmp_path / 'test')
-    (metrics,) = (tmp_path / 'test').glob('*/*.json')
-    assert metric in json.loads(metrics.read_text().splitlines()[-1])
+    scores = []
+    for with_config, file in ((plain, weights), (config, tmp_path / 'work/iter_2.pth')):
+        folder = tmp_path / f'test-{with_config.stem}'
+        call(tmp_path, scripts / 'test.py', with_config, file, '--work-dir', folder)
+        (metrics,) = folder.glob('*/*.json')
+        scores.append(json.loads(metrics.read_text().splitlines()[-1])[metric])
+    assert scores[0] == scores[1]
 
     image = Path(digits) / 'images/val/000000.png'
     if task == 'det':

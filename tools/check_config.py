@@ -1,8 +1,9 @@
 """Prove configs without data or weights: one optimizer step at the size they train at.
 
-Builds each model with random weights, trains it for one iteration on a synthetic batch, checks
-that every loss is finite and that every trainable parameter moved, and prints time, memory and
-which parts of the teacher ran. Each config gets a process of its own, and so its own memory.
+Builds each config's Runner, with random weights and its data drawn anew, and trains one iteration;
+checks that every loss is finite and that every trainable parameter moved, and prints time, memory
+and which parts of the teacher ran. Pipelines, hooks and the optimizer are the config's own; the
+learning rate is not warmed up. Each config gets a process of its own, and so its own memory.
 """
 
 from __future__ import annotations
@@ -10,23 +11,21 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
+import tempfile
 import time
 import warnings
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData, PixelData
+from mmengine.runner import Runner
+from stand_ins import redrawn, shorter
 from torch import nn
 
-from kd_plugin.teacher import build_model
-
-_OBJECTS = 8  # in each synthetic image
-_MOST = 10  # classes that synthetic images show, if the model has as many
+import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
 
 
 def without_weights(config: Any) -> Any:
@@ -41,75 +40,6 @@ def without_weights(config: Any) -> Any:
     if isinstance(config, (list, tuple)):
         return type(config)(map(without_weights, config))
     return config
-
-
-def taking_images_of(size: tuple[int, int], model: ConfigDict) -> ConfigDict:
-    """A model's dict, as it is, with ``size`` for what its preprocessor pads to, if it pads."""
-    for part in (model, model.get('student') or {}):
-        if (part.get('data_preprocessor') or {}).get('size') is not None:
-            part['data_preprocessor']['size'] = size
-    return model
-
-
-def training_size(cfg: Config) -> tuple[int, int]:
-    """Height and width of the training images, from the crop or the last resize."""
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    size = None
-    for step in dataset.get('pipeline', ()):
-        if step.type == 'RandomCrop':
-            return tuple(step.crop_size)
-        if step.type == 'Resize':
-            size = tuple(sorted(step.scale))  # mmdet writes (longer, shorter)
-    if size is None:
-        raise SystemExit(f'{cfg.filename} resizes no image; write --size HEIGHT WIDTH')
-    return size
-
-
-def class_count(model: Any) -> int:
-    """The fewest classes that a head of a model's dict has."""
-    if isinstance(model, dict):
-        own = [model['num_classes']] if 'num_classes' in model else []
-        return min(own + [class_count(value) for value in model.values()], default=_MOST)
-    if isinstance(model, (list, tuple)):
-        return min(map(class_count, model), default=_MOST)
-    return _MOST
-
-
-def synthetic_batch(cfg: Config, size: tuple[int, int], images: int) -> dict:
-    """Noise images with boxes and masks, or with label maps that ignore some pixels."""
-    height, width = size
-    noise = torch.Generator().manual_seed(0)
-    inputs = [torch.randint(256, (3, height, width), generator=noise, dtype=torch.uint8)
-              for _ in range(images)]  # fmt: skip
-    shape = dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0), batch_input_shape=size)
-    classes = class_count(cfg.model)
-    samples: list[Any] = []
-    for _ in range(images):
-        if cfg.default_scope == 'mmseg':
-            from mmseg.structures import SegDataSample
-
-            labels = torch.randint(classes, (1, height // 8, width // 8), generator=noise)
-            labels[labels == classes - 1] = 255
-            labels = labels.repeat_interleave(8, 1).repeat_interleave(8, 2)
-            samples.append(SegDataSample(metainfo=shape, gt_sem_seg=PixelData(data=labels)))
-        else:
-            from mmdet.structures import DetDataSample
-            from mmdet.structures.mask import BitmapMasks
-
-            corner = torch.rand(_OBJECTS, 2, generator=noise) * torch.tensor([width, height]) / 2
-            sides = (0.1 + 0.4 * torch.rand(_OBJECTS, 2, generator=noise)) * min(size)
-            boxes = torch.cat([corner, corner + sides], 1)
-            masks = torch.zeros(_OBJECTS, height, width, dtype=torch.uint8)
-            for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
-                mask[y1:y2, x1:x2] = 1
-            truth = InstanceData(bboxes=boxes, labels=torch.arange(_OBJECTS) % classes,
-                                 masks=BitmapMasks(masks.numpy(), height, width))  # fmt: skip
-            ignored = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
-            samples.append(DetDataSample(
-                metainfo=shape, gt_instances=truth, ignored_instances=ignored))
-    return dict(inputs=inputs, data_samples=samples)
 
 
 def weighted(model: nn.Module) -> set[nn.Module]:
@@ -143,12 +73,62 @@ def open_residual_branches(model: nn.Module) -> None:
             nn.init.constant_(weight, 0.2)
 
 
+class Watch(Hook):
+    """Takes down what one iteration did to the model."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        self.model = runner.model
+        open_residual_branches(self.model)
+        self.trainable = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.before = {name: p.detach().clone() for name, p in self.trainable.items()}
+        self.called: set[nn.Module] = set()
+        self.teacher = getattr(self.model, 'teacher', None)
+        for module in self.teacher.modules() if self.teacher is not None else ():
+            module.register_forward_hook(lambda m, args, output: self.called.add(m))
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.start = time.monotonic()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self.seconds = time.monotonic() - self.start
+        self.losses = {name: float(torch.as_tensor(value).sum())
+                       for name, value in outputs.items()}  # fmt: skip
+        self.sizes = [tuple(image.shape[-2:]) for image in data_batch['inputs']]
+        self.still = [name for name, p in self.trainable.items()
+                      if torch.equal(p, self.before[name])]  # fmt: skip
+        self.ran = set(self.called)
+
+
+def train_once(cfg: Config, folder: str, images: int, size: tuple[int, int] | None) -> Watch:
+    """Let a config's own Runner train one iteration, on drawn data."""
+    cfg.merge_from_dict(shorter(cfg, images))
+    cfg.train_cfg['max_iters' if 'max_iters' in cfg.train_cfg else 'max_epochs'] = 1
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator', 'param_scheduler'):
+        cfg[key] = None
+    redrawn(cfg, folder, images, size)
+    cfg.model = without_weights(cfg.model)
+    cfg.work_dir, cfg.experiment_name, cfg.log_level = folder, folder, 'ERROR'
+    cfg.randomness = dict(seed=0)
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = folder  # one of the same name would write to the folder of before
+    runner = Runner.from_cfg(cfg)
+    watch = Watch()
+    runner.register_hook(watch)
+    runner.train()
+    return watch
+
+
 def check(path: str, size: tuple[int, int] | None = None, images: int | None = None) -> str:
     """Train one config for one iteration.
 
     Args:
         path: The config file.
-        size: Height and width of the images; by default what the config trains at.
+        size: Height and width of the images before the config's own pipeline; by default those
+            of its data set.
         images: Images in the batch; by default 1, for segmentors 2: the image-pooling branches
             normalise one value a channel and image.
 
@@ -158,41 +138,27 @@ def check(path: str, size: tuple[int, int] | None = None, images: int | None = N
     Raises:
         SystemExit: A loss is not finite, or a trainable parameter did not move.
     """
-    torch.manual_seed(0)
     cfg = Config.fromfile(path)
-    init_default_scope(cfg.default_scope)
-    size = size or training_size(cfg)
     images = images or (2 if cfg.default_scope == 'mmseg' else 1)
-    model_cfg = taking_images_of(size, without_weights(cfg.model))
-    model = revert_sync_batchnorm(build_model(model_cfg, cfg.default_scope))
-    model.init_weights()
-    open_residual_branches(model)
-    model.train()
-    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
-    batch = synthetic_batch(cfg, size, images)
-    called: set[nn.Module] = set()
-    teacher = getattr(model, 'teacher', None)
-    for module in teacher.modules() if teacher is not None else ():
-        module.register_forward_hook(lambda m, args, output: called.add(m))
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    before = {name: p.detach().clone() for name, p in trainable.items()}
-    start = time.monotonic()
-    losses = model.train_step(batch, optimizer)
-    seconds = time.monotonic() - start
-    infinite = [name for name, value in losses.items() if not value.isfinite().all()]
-    still = [name for name, p in trainable.items() if torch.equal(p, before[name])]
-    if infinite or still:
-        raise SystemExit(f'{path}: losses not finite: {infinite}; parameters not moved: {still}')
+    # The reader of COCO's files prints.
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(None):
+        seen = train_once(cfg, folder, images, size)
+    infinite = [name for name, value in seen.losses.items()
+                if not torch.tensor(value).isfinite()]  # fmt: skip
+    if infinite or seen.still:
+        raise SystemExit(
+            f'{path}: losses not finite: {infinite}; parameters not moved: {seen.still}')
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    height, width = map(max, zip(*seen.sizes, strict=True))
     lines = [
         path,
-        f'  {images} x {size[0]} x {size[1]}: one step {seconds:.1f} s, peak memory '
-        f'{memory:.1f} GB, all {len(trainable)} trainable parameters moved',
-        '  ' + ', '.join(f'{name} {float(value):.4g}' for name, value in losses.items()),
+        f'  {len(seen.sizes)} x {height} x {width}: one step {seen.seconds:.1f} s, peak memory '
+        f'{memory:.1f} GB, all {len(seen.trainable)} trainable parameters moved',
+        '  ' + ', '.join(f'{name} {value:.4g}' for name, value in seen.losses.items()),
     ]
-    if teacher is not None:
-        idle = names_of(teacher, weighted(teacher) - called) or ['nothing']
-        lines += [f'  teacher ran: {", ".join(names_of(teacher, called))}',
+    if seen.teacher is not None:
+        idle = names_of(seen.teacher, weighted(seen.teacher) - seen.ran) or ['nothing']
+        lines += [f'  teacher ran: {", ".join(names_of(seen.teacher, seen.ran))}',
                   f'  teacher left out: {", ".join(idle)}']
     return '\n'.join(lines)
 
@@ -200,7 +166,8 @@ def check(path: str, size: tuple[int, int] | None = None, images: int | None = N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('configs', nargs='+')
-    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
+                        help="of the images before the config's own pipeline")
     parser.add_argument('--images', type=int, help='images in the batch')
     args = parser.parse_args()
     failed = []

@@ -21,6 +21,7 @@ from .checkpoints import Checkpoints, keep_student_keys
 from .class_map import read_class_names
 from .compiling import compile_parts, read_options
 from .entry import Entry
+from .inference import builds_for_inference
 from .step import TrainingStep
 from .trial import try_out
 
@@ -71,6 +72,14 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
 
     #: Registry scope where no program is running.
     scope: str
+
+    def __new__(cls, student: dict | None = None, *args: Any, **kwargs: Any) -> Any:
+        # Copies are made without arguments.
+        if isinstance(student, dict) and builds_for_inference():
+            if kwargs.get('data_preprocessor') is not None:
+                student = {'data_preprocessor': kwargs['data_preprocessor'], **student}
+            return build_model(student, current_scope(cls.scope))
+        return super().__new__(cls)
 
     def __init__(
         self, student: dict, teacher: dict, distill: str | dict | list[dict],

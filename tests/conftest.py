@@ -1,4 +1,6 @@
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,17 @@ def _unformatted_configs():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **kwargs: (text, False),
                       raising=False)  # the forks have none
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _kernels_of_this_processor():
+    """A cache of compiled kernels for each instruction set: torch's own takes them for equal."""
+    own = Path(tempfile.gettempdir()) / f'kd_plugin-kernels-{os.getuid()}'
+    cache = Path(os.environ.get('TORCHINDUCTOR_CACHE_DIR', own))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TORCHINDUCTOR_CACHE_DIR',
+                     str(cache / torch.backends.cpu.get_cpu_capability()))
         yield
 
 

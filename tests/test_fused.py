@@ -34,7 +34,8 @@ def formula(loss, student, teacher):
 
 
 def same(got, expected, tolerance=1e-5):
-    torch.testing.assert_close(got[0], expected[0], rtol=0, atol=tolerance / 10)
+    """Values to a few units in the last place, gradients relative to their largest entry."""
+    torch.testing.assert_close(got[0], expected[0], rtol=tolerance / 10, atol=tolerance / 10)
     scale = expected[1].abs().max().clamp_min(1e-12)
     torch.testing.assert_close(got[1] / scale, expected[1] / scale, rtol=0, atol=tolerance)
 

@@ -56,6 +56,7 @@ def test_some_tests_end_it_with_0_and_keep_nothing(variants):
     assert not cpus.RESULT.exists() and '| old |' in cpus.PAGE.read_text()
 
 
+@pytest.mark.skipif(not cpus.RESULT.exists(), reason='make test-cpus has not been run yet')
 def test_the_page_shows_the_result():
     assert cpus.page(json.loads(cpus.RESULT.read_text()), cpus.PAGE.read_text()) == (
         cpus.PAGE.read_text())

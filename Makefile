@@ -1,6 +1,7 @@
 # make demo      segmentation demo: teacher, student alone, student distilled; a table and a picture
 # make demo-det  the same for a detector
 # make test      the tests
+# make test-cpus the tests once under each kind of CPU kernels; docs/machines.md keeps the result
 # make lint      ruff, mypy, codespell
 # make setup     only what all of them do first: everything they need, in .venv
 # make X-onedl   any of these with the onedl forks of the OpenMMLab packages, in .venv-onedl
@@ -11,6 +12,8 @@ PIP_OPTIONS ?=
 TORCH ?= torch==2.13.0
 # Only these tests, for example TESTS=tests/losses.
 TESTS ?=
+# pytest's processes in make test-cpus, by default one a core.
+WORKERS ?=
 # Which OpenMMLab packages: requirements/$(STACK).txt. Each stack has an environment of its own.
 STACK ?= official
 
@@ -20,7 +23,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_OPTIONS
 DONE := $(VENV)/.done
 FAIL = { echo "make: $(1)" >&2; exit 1; }
 
-TARGETS := setup demo demo-det test lint
+TARGETS := setup demo demo-det test test-cpus lint
 .PHONY: $(TARGETS) $(TARGETS:=-onedl) clean
 setup: $(DONE)-project
 
@@ -58,6 +61,9 @@ comma := ,
 
 test: setup
 	$(BIN)/python -m pytest -n auto $(TESTS)
+
+test-cpus: setup
+	PYTHONPATH=tools $(BIN)/python -W ignore tests/cpus.py $(if $(WORKERS),--workers $(WORKERS)) $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check kd_plugin tools tests benchmarks

@@ -5,7 +5,7 @@ intermediate tensor to memory and read it back. Here the value needs only sums o
 columns, and the gradient with respect to an entry x beside its partner y is, for each row or
 column that the entry is in, ``a·x + b·y + c`` with numbers a, b, c of that row or column. Both
 passes are compiled by ``torch.compile`` to loops that keep nothing; where it cannot (no C++
-compiler, no Triton) the same code runs uncompiled.
+compiler, no Triton) the same code runs uncompiled (:mod:`kd_plugin.compiled`).
 
 Shapes: M images or anchors, C classes or channels, P positions; rows run along C, columns along M
 and P.
@@ -13,23 +13,20 @@ and P.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from mmengine.logging import print_log
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kd_plugin.compiled import Compiled
 from kd_plugin.functional import is_constant
 
 # Tensors with fewer entries gain nothing from a compiled kernel.
 MIN_SIZE = 2**17
 _EPS = 1e-8
-# The last tile of a tensor may be small, but a kernel for it is there already.
-_WORTH_COMPILING = 2**14
 # About how many entries the guess of a mean comes from.
 _SAMPLE = 8
 # Entries of a tile that fits a core's cache, see _tiles.
@@ -39,29 +36,6 @@ _CACHED = 2**21
 def pays(student: Tensor) -> bool:
     """Whether a student's tensor is large enough, and of a type, for the functions here."""
     return student.numel() >= MIN_SIZE and student.dtype != torch.float64
-
-
-class _Compiled:
-    """A function that runs compiled on large tensors, or as it is where that fails."""
-
-    works = hasattr(torch, 'compile')
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.compiled: Callable[..., Any] | None = None
-
-    def __call__(self, student: Tensor, *args: Any) -> Any:
-        if _Compiled.works and student.numel() >= _WORTH_COMPILING:
-            self.compiled = self.compiled or torch.compile(self.function, dynamic=True)
-            try:
-                return self.compiled(student, *args)
-            except Exception as error:
-                _Compiled.works = False
-                print_log(
-                    'torch.compile does not work here, so the relations of large tensors are '
-                    f'computed more slowly: {type(error).__name__}: {error}',
-                    logger='current', level=logging.WARNING)  # fmt: skip
-        return self.function(student, *args)
 
 
 # ---------------------------------------------------------------------- sums and coefficients
@@ -127,8 +101,8 @@ def _logit_gradient(
     return gradient.to(student.dtype)
 
 
-_logit_sums_fast = _Compiled(_logit_sums)
-_logit_gradient_fast = _Compiled(_logit_gradient)
+_logit_sums_fast = Compiled(_logit_sums)
+_logit_gradient_fast = Compiled(_logit_gradient)
 
 
 class _LogitRelations(torch.autograd.Function):
@@ -250,8 +224,8 @@ def _feature_gradient(student: Tensor, teacher: Tensor, rows: Tensor) -> Tensor:
     return (a * student.float() + b * teacher.float() + c).to(student.dtype)
 
 
-_feature_sums_fast = _Compiled(_feature_sums)
-_feature_gradient_fast = _Compiled(_feature_gradient)
+_feature_sums_fast = Compiled(_feature_sums)
+_feature_gradient_fast = Compiled(_feature_gradient)
 
 
 class _FeatureRelations(torch.autograd.Function):

@@ -1,6 +1,10 @@
+import functools
+import os
 import sys
+import tempfile
 from pathlib import Path
 
+import mmengine
 import pytest
 import torch
 from mmengine.registry import DefaultScope
@@ -20,11 +24,24 @@ def _same_ground(monkeypatch):
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _unformatted_configs():
-    """Leave out what takes three quarters of a short run: laying out its config prettily."""
+def _quick_configs():
+    """Leave out what takes most of a short run: laying out its config prettily, and reading all
+    metafiles of a package for each config that is named after it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('mmengine.config.config.FormatCode', lambda text, **kwargs: (text, False),
                       raising=False)  # the forks have none
+        patch.setattr('mmengine.config.utils.load', functools.cache(mmengine.fileio.load))
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _kernels_of_this_processor():
+    """A cache of compiled kernels for each instruction set: torch's own takes them for equal."""
+    own = Path(tempfile.gettempdir()) / f'kd_plugin-kernels-{os.getuid()}'
+    cache = Path(os.environ.get('TORCHINDUCTOR_CACHE_DIR', own))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TORCHINDUCTOR_CACHE_DIR',
+                     str(cache / torch.backends.cpu.get_cpu_capability()))
         yield
 
 

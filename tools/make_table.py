@@ -68,13 +68,14 @@ def read(config: Path, seeds: Iterable[int], results: Path) -> dict[int, dict]:
         ValueError: One was made with other settings than the config has now.
     """
     found = {}
+    run = Run(config, 0, results)  # reading a config takes a while, and no seed changes it
     for seed in seeds:
-        run = Run(config, seed, results)
-        if run.result.exists():
-            found[seed] = json.loads(run.result.read_text())
+        result = run.result.with_name(f'seed-{seed}.json')
+        if result.exists():
+            found[seed] = json.loads(result.read_text())
             if found[seed]['hash'] != run.hash:
                 raise ValueError(
-                    f'{run.result} was made with other settings than {config} has now; '
+                    f'{result} was made with other settings than {config} has now; '
                     'run tools/run_experiments.py again')
     return found
 

@@ -83,8 +83,17 @@ def distil(family: str, configs: list[str]) -> dict[str, Any]:
             break
     else:  # none can be judged
         return rows[0]
-    for key, method in METHODS.items():
-        row[key] = _distil(scope, model, method)
+    row['all'] = _distil(scope, model, METHODS['all'])
+    for key in ('features', 'logits'):
+        mine = [entry for entry in row['all']['entries']
+                if (entry['name'] == 'features') == (key == 'features')]  # fmt: skip
+        # What trains with all else trains alone; a refusal may be of the other's making.
+        if row['all']['outcome'] == 'trains' and mine:
+            row[key] = dict(outcome='trains', entries=mine)
+        else:
+            row[key] = _distil(scope, model, METHODS[key])
+    for key in METHODS:
+        row[key]['taps'] = [entry['student'] for entry in row[key].pop('entries')]
     return row
 
 
@@ -140,7 +149,7 @@ def _distil(scope: str, model: dict, method: str) -> dict[str, Any]:
         base.make_plan = make_plan
     entries = plans[0].entries if plans else []
     return dict(
-        outcome=outcome, taps=[entry['student'] for entry in entries],
+        outcome=outcome, entries=entries,
         acclimation=bool(plans and plans[0].acclimation is not None),
         left_out=plans[0].notes if plans else [])
 

@@ -42,40 +42,41 @@ def runs(tmp_path, digits, monkeypatch):
 
 
 def test_runs_are_finished_once_and_teachers_first(runs, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:  # one is killed together with its runner
+    _, run = runs
+    teacher = run.missing_teacher()
+    with monkeypatch.context() as patch:  # it is killed together with its runner
         patch.setattr(Run, '_call', lambda *args: sys.exit())
         with pytest.raises(SystemExit):
-            runs[0].execute(1)
-    assert execute(runs, jobs=2) == []
-    results = [json.loads(run.result.read_text()) for run in runs]
-    for result in results:
-        assert result['metrics']['mIoU'] >= 0
-        assert 'IoU/background' in result['metrics']
-        assert result['peak_memory_mb'] > 0
-        assert result['versions']['torch']
-    assert results[0]['train_cpu_seconds'] is None  # the killed attempt's is not known
-    assert results[1]['train_seconds'] > 0
-    assert results[1]['train_cpu_seconds'] > 1
-    assert (tmp_path / 'results/deeplabv3_digits-teacher/seed-0.json').exists()
+            teacher.execute(1)
+    assert execute([run], threads=1) == []
+    assert run.missing_teacher() is None
+    taught, result = (json.loads(one.result.read_text()) for one in (teacher, run))
+    for found in (taught, result):
+        assert found['metrics']['mIoU'] >= 0
+        assert 'IoU/background' in found['metrics']
+        assert found['peak_memory_mb'] > 0
+        assert found['versions']['torch']
+    assert taught['train_cpu_seconds'] is None  # the killed attempt's is not known
+    assert result['train_seconds'] > 0
+    assert result['train_cpu_seconds'] > 1
 
     # Done is done.
-    written = [run.result.stat().st_mtime_ns for run in runs]
-    assert execute(runs) == []
-    assert [run.result.stat().st_mtime_ns for run in runs] == written
+    written = run.result.stat().st_mtime_ns
+    assert execute([run]) == []
+    assert run.result.stat().st_mtime_ns == written
 
     # What was interrupted goes on where it stopped, and ends the same.
-    run = runs[1]
     (run.folder / 'iter_4.pth').unlink()
     attempts = json.loads((run.folder / 'attempts.json').read_text())
     attempts[-1]['finished'] = False
     (run.folder / 'attempts.json').write_text(json.dumps(attempts))
     (run.folder / 'last_checkpoint').write_text(str(run.folder / 'iter_2.pth'))
     run.result.unlink()
-    assert execute([run]) == []
+    assert execute([run], threads=1) == []
     assert 'resumed epoch: 0, iter: 2' in (run.folder / 'train.log').read_text()
     again = json.loads(run.result.read_text())
-    assert again['metrics'] == pytest.approx(results[1]['metrics'], rel=0, abs=0, nan_ok=True)
-    assert again['train_cpu_seconds'] > results[1]['train_cpu_seconds']
+    assert again['metrics'] == pytest.approx(result['metrics'], rel=0, abs=0, nan_ok=True)
+    assert again['train_cpu_seconds'] > result['train_cpu_seconds']
 
     # Other settings are not continued with these weights.
     run.result.unlink()
@@ -88,7 +89,7 @@ def test_a_run_that_fails_says_why(digits, tmp_path):
     config = write(tmp_path, 'pspnet_digits-student', digits,
                    'model = dict(decode_head=dict(in_channels=7))')
     run = Run(config, 0, tmp_path / 'results', tmp_path / 'work')
-    (message,) = execute([run])
+    (message,) = execute([run], threads=1)
     assert 'train failed' in message
     assert 'Error' in message
     assert not run.result.exists()

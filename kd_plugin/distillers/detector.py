@@ -17,7 +17,7 @@ from kd_plugin.taps import Call, Taps, find_module
 
 from .base import BaseDistiller
 from .entry import Entry
-from .step import RoISource, Taught
+from .reading import RoISource, Taught
 
 # 'roi_head.bbox_head.0.fc_cls' -> 'bbox', 'head' and the stage '0' (or a child's name)
 _ROI_TAP = re.compile(r'roi_head\.(?:(bbox|mask)_(?:head|roi_extractor)(?:\.(\w+))?|shared_head)')

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kd_plugin.aligners import build_aligners
 
 from .class_map import ClassMap
+from .levels import Levels, shapes
 from .schedule import Schedule
 from .teaching import dead_terms
 
@@ -66,7 +67,7 @@ class Entry(nn.Module):
         except ValueError as error:
             raise ValueError(f"distill entry '{self.name}': {error}") from error
         self.factor = self.schedule(0)
-        self.levels = _read_levels(self.name, options.get('levels'))
+        self.levels = Levels(self.name, self.student, self.teacher, options.get('levels'))
         try:
             self.loss = MODELS.build(options['loss'])
         except (KeyError, TypeError, ValueError) as error:
@@ -75,9 +76,6 @@ class Entry(nn.Module):
                 f'cannot be built: {error}'
             ) from error
         self.aligners = nn.ModuleList()
-        # Of all that the student's tap gives in training, what the teacher has a counterpart of.
-        self.chosen: list[int] | None = None
-        self.given = 0
         self.classes: int | None = None  # that are compared, where the student's head says so
         self.class_map: ClassMap | None = None
 
@@ -220,72 +218,6 @@ class Entry(nn.Module):
             return "The sizes differ: write aligner='resize'"
         return "The channels differ: write aligner='conv1x1'"
 
-    def choose(self, calls: list[list[Tensor]], usual: list[Tensor], teacher: int) -> None:
-        """Find, in what the student's tap gives in training, the counterparts of the teacher's.
-
-        Args:
-            calls: What each call of the student's tap gave in training.
-            usual: What it gives in evaluation, in one call.
-            teacher: Levels of the teacher.
-
-        Raises:
-            ValueError: They cannot be told apart.
-        """
-        given = [tensor for tensors in calls for tensor in tensors]
-        self.given = len(given)
-        if self.levels:
-            teacher = len(calls[0])
-        if len(given) == teacher or len(usual) != teacher:
-            return
-        if len(calls[0]) == teacher:  # called again, to hand its prediction to the next head
-            self.chosen = list(range(teacher))
-            return
-        # More maps in training than in evaluation: those of the same shape are the same.
-        alike = [[i for i, tensor in enumerate(given) if tensor.shape == level.shape]
-                 for level in usual]  # fmt: skip
-        if any(len(found) != 1 for found in alike):
-            raise ValueError(
-                f"distill entry '{self.name}': student '{self.student}' gives {shapes(given)} in "
-                f'training and {shapes(usual)} in evaluation, and which are the same is not '
-                'clear; tap a module further in, which gives one map'
-            )
-        self.chosen = [index for (index,) in alike]
-
-    def pick(self, calls: list[list[Tensor]]) -> list[Tensor]:
-        """Of what the student's tap gave, the counterparts of the teacher's.
-
-        Raises:
-            ValueError: Another number of tensors than when the model was built.
-        """
-        given = [tensor for tensors in calls for tensor in tensors]
-        if self.given and len(given) != self.given:
-            raise ValueError(
-                f"distill entry '{self.name}': student '{self.student}' gives {len(given)} "
-                f'tensors in this iteration and gave {self.given} when the model was built'
-            )
-        given = given if self.chosen is None else [given[index] for index in self.chosen]
-        return self.select('student', given)
-
-    def select(self, side: str, maps: list[Tensor]) -> list[Tensor]:
-        """The levels of a pyramid that the entry compares.
-
-        Args:
-            side: ``'student'`` or ``'teacher'``.
-            maps: Of all levels.
-
-        Raises:
-            ValueError: There is no such level.
-        """
-        if self.levels is None:
-            return maps
-        missing = [level for level in self.levels[side] if level >= len(maps)]
-        if missing:
-            raise ValueError(
-                f"distill entry '{self.name}': {side} '{getattr(self, side)}' gives {len(maps)} "
-                f'levels, and levels.{side} names {missing}; write numbers from 0'
-            )
-        return [maps[level] for level in self.levels[side]]
-
     def align(self, student: list[Tensor], teacher: list[Tensor]) -> list[Tensor]:
         """The student's tensors in the teacher's shapes.
 
@@ -320,26 +252,3 @@ class Entry(nn.Module):
     def nothing(self, zero: Tensor) -> Tensor:
         """A loss of zero that still gives every parameter of the entry its gradient."""
         return sum((p.sum() * 0 for p in self.parameters() if p.requires_grad), zero)
-
-
-def _read_levels(name: str, levels: Any) -> dict[str, list[int]] | None:
-    """The option ``levels``, checked.
-
-    Raises:
-        ValueError: It is something else than two lists of as many numbers.
-    """
-    if levels is None:
-        return None
-    fits = isinstance(levels, dict) and set(levels) == {'student', 'teacher'} and all(
-        isinstance(numbers, (list, tuple)) and all(type(n) is int and n >= 0 for n in numbers)
-        for numbers in levels.values())
-    if not fits or len(levels['student']) != len(levels['teacher']) or not levels['student']:
-        raise ValueError(
-            f"distill entry '{name}': levels={levels!r}; write as many numbers for both, such as "
-            'dict(student=[0, 1], teacher=[1, 2])'
-        )
-    return {side: list(numbers) for side, numbers in levels.items()}
-
-
-def shapes(tensors: list[Tensor]) -> str:
-    return ' + '.join(str(list(tensor.shape)) for tensor in tensors)

@@ -12,14 +12,11 @@ from torch import Tensor, nn
 
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
-from kd_plugin.taps import Call, Taps
+from kd_plugin.taps import Taps
 from kd_plugin.teacher import bypass, crop, precision
 
 from .entry import Entry, Tapped
-
-# Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
-RoISource = str | None
-Taught = dict[tuple[RoISource, str], list[Tensor]]
+from .reading import Reading, RoISource, Taught
 
 
 @dataclass
@@ -39,8 +36,8 @@ class Heard:
     targets: dict[str, list[Tensor]]
 
 
-class TrainingStep:
-    """What a distiller does in ``mode='loss'``; its subclasses say how a model's parts are run."""
+class TrainingStep(Reading):
+    """What a distiller does in ``mode='loss'``."""
 
     def loss(self, inputs: Tensor, data_samples: list | None, **kwargs: Any) -> dict[str, Any]:
         """The student's own losses, one ``loss_<name>`` per entry, and ``loss_acclimation``.
@@ -119,8 +116,8 @@ class TrainingStep:
             taught = self._teach(inputs, data_samples, self._wanted(entries), heard.rois)
         compared = {}
         for entry in entries:
-            student = entry.pick(heard.student[entry.name])
-            teacher = entry.select(
+            student = entry.levels.pick(heard.student[entry.name])
+            teacher = entry.levels.select(
                 'teacher', taught[self._sources[entry.name], entry.teacher])
             if torch.is_grad_enabled():
                 check_trainable(entry, student)
@@ -188,114 +185,6 @@ class TrainingStep:
     def bypassed(self) -> AbstractContextManager:
         """Inside the block, the teacher's idle parts are left out."""
         return bypass(self._frozen.idle)
-
-    def _read(
-        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]],
-        rois: dict[str, Tensor],
-    ) -> Taught:  # fmt: skip
-        """Run the parts of a model that the wanted taps are in, and return what they gave.
-
-        Args:
-            model: Student or teacher.
-            images: [N, C, H, W], preprocessed for it.
-            wanted: Tap paths by RoI source.
-            rois: RoIs [K, 5] by RoI source.
-        """
-        outputs = {}
-        with Taps(model, wanted.get(None, ())) as taps:
-            features = self._run_image_parts(model, images, wanted)
-        for path in wanted.get(None, ()):
-            outputs[None, path] = taps.take(path)
-        for source, paths in wanted.items():
-            if source is None:
-                continue
-            with Taps(model, paths, methods=self._methods({source})) as taps:
-                self._run_roi_parts(model, features, paths, rois[source])
-            for path in paths:
-                call = self._roi_call(taps, self._roi_source(model, path))
-                outputs[source, path] = taps.take(path, call)
-        return outputs
-
-    def _run_image_parts(
-        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]]
-    ) -> Any:
-        """Run backbone, neck and dense heads as far as taps are in them; return the features."""
-        paths = wanted.get(None, set())
-        parts = {path.partition('.')[0] for path in paths}
-        if set(wanted) <= {None} and parts <= {'backbone'}:
-            return model.backbone(images)
-        features = model.extract_feat(images)
-        for part in sorted(parts - {'backbone', 'neck'}):
-            try:
-                self._run_head(
-                    model, part, features, {p for p in paths if p.split('.')[0] == part})
-            except (TypeError, AttributeError, NotImplementedError) as error:
-                raise ValueError(
-                    f"'{part}' of {type(model).__name__} cannot be run on the features alone "
-                    f'({type(error).__name__}: {error}); tap its backbone or neck'
-                ) from error
-        return features
-
-    # ---------------------------------------------- what detectors and segmentors do differently
-
-    def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
-        raise NotImplementedError
-
-    def _run_roi_parts(
-        self, model: nn.Module, features: Any, paths: set[str], rois: Tensor
-    ) -> None:
-        raise NotImplementedError
-
-    def _roi_source(self, model: nn.Module, path: str) -> RoISource:
-        """The module of a model whose RoIs a tap reads, None for a tap without."""
-        return None
-
-    def _own_outputs(
-        self, model: nn.Module, images: Tensor, data_samples: list,
-        wanted: dict[RoISource, set[str]], rois: dict[str, Tensor],
-    ) -> Taught:  # fmt: skip
-        """What taps give in a model's own forward pass, if it runs them; see :meth:`_read`."""
-        paths = {path for path in wanted.get(None, ()) if '_head' in path.partition('.')[0]}
-        if not paths:
-            return {}
-        with Taps(model, paths) as taps:
-            try:
-                model(images, data_samples, mode='tensor')
-            except Exception:  # some have no such mode
-                return {}
-        return {(None, path): taps.take(path) for path in paths if taps.was_called(path)}
-
-    def _methods(self, sources: set[str]) -> list[tuple[str, str]]:
-        """The methods that are called once for each of some RoI sources."""
-        return []
-
-    def _roi_call(self, taps: Taps, source: RoISource) -> Call | None:
-        """The call over the RoIs that the loss was taken over; None where there was none."""
-        return None
-
-    def _rois(self, taps: Taps, call: Call) -> Tensor:
-        """The RoIs [K, 5] of a call."""
-        raise NotImplementedError
-
-    def _label_source(self, entry: Entry) -> str | None:
-        """The student's loss whose targets number the rows of an entry's logits.
-
-        None where the data samples say them.
-        """
-        return None
-
-    def _targets(
-        self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
-    ) -> list[Tensor]:
-        """Class indices of the rows of the student's logits, one tensor a level.
-
-        Args:
-            entry: Whose logits they are.
-            labels: What the student's own loss got as targets.
-            data_samples: The images' annotations.
-            student: The logits, one tensor a level.
-        """
-        raise NotImplementedError
 
 
 def check_trainable(entry: Entry, student: list[Tensor]) -> None:

@@ -17,16 +17,14 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
 from kd_plugin.data.made_up import IMAGES, LossError, made_up_ground, run_on_made_up
-from kd_plugin.losses.class_axes import LogitLoss
-from kd_plugin.methods.heads import check_columns, class_count
 from kd_plugin.rng import get_random_state, preserved_random_state
 from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher.idle import find_idle
 from kd_plugin.teacher.untouched import equal, first_difference
 
-from .class_map import ClassMap
-from .entry import Entry, Tapped
-from .step import Heard, Taught, check_trainable
+from .entry import Entry
+from .fitting import fit
+from .step import Heard, Taught
 
 if TYPE_CHECKING:
     from .base import BaseDistiller
@@ -67,7 +65,7 @@ def _try_out(distiller: BaseDistiller, student: nn.Module) -> None:
             _check_rois(entry, heard, source)
     taught = _try_teacher(distiller, images, samples, rois)
     for entry in distiller.entries:
-        _fit(distiller, student, entry, heard, taught, images, samples, rois)
+        fit(distiller, student, entry, heard, taught, images, samples, rois)
 
 
 def _settle(model: nn.Module) -> None:
@@ -228,89 +226,3 @@ def _compare_with_untouched(
                 f"{type(teacher).__name__}'s own forward pass; the first module that differs is "
                 f"'{differs}'; tap another module, or the neck"
             )
-
-
-def _fit(
-    distiller: BaseDistiller, student: nn.Module, entry: Entry, heard: Heard, taught: Taught,
-    images: Tensor, samples: list, rois: dict[str, Tensor],
-) -> None:  # fmt: skip
-    """Fit one entry to what its taps gave."""
-    source = distiller._sources[entry.name]
-    teacher = entry.select('teacher', taught[source, entry.teacher])
-    calls = heard.student[entry.name]
-    usual: list[Tensor] = []
-    if sum(map(len, calls)) != len(teacher):
-        usual = _in_evaluation(distiller, student, entry, images, rois)
-    entry.choose(calls, usual, len(teacher))
-    learnt = entry.pick(calls)
-    check_trainable(entry, learnt)
-    classes = {
-        'student': class_count(distiller.student, entry.student),
-        'teacher': class_count(distiller.teacher, entry.teacher),
-    }
-    if source is not None:
-        learnt = [level[: len(rois[source])] for level in learnt]
-    if isinstance(entry.loss, LogitLoss):
-        for side, tensors in (('student', learnt), ('teacher', teacher)):
-            try:
-                check_columns(getattr(distiller, side), getattr(entry, side), tensors)
-            except ValueError as error:
-                raise ValueError(f"distill entry '{entry.name}': {side} {error}") from error
-    class_map = _class_map(distiller, entry, classes, learnt, teacher)
-    with torch.no_grad():
-        entry.fit(learnt, teacher, classes, class_map)
-    if entry.name in distiller._labels:
-        distiller._targets(entry, heard.targets[entry.name], samples, entry.pick(calls))
-    if distiller.acclimation is not None and distiller.acclimation.entry == entry.name:
-        wanted = distiller._wanted(distiller.entries)
-
-        def logits() -> list[Tensor]:
-            again = distiller._teach(images, samples, wanted, rois)[source, entry.teacher]
-            again = entry.select('teacher', again)
-            return entry.common(Tapped([], again, None)).teacher
-
-        distiller.acclimation.fit(distiller.teacher, logits, entry.classes)
-
-
-def _in_evaluation(
-    distiller: BaseDistiller, student: nn.Module, entry: Entry, images: Tensor,
-    rois: dict[str, Tensor],
-) -> list[Tensor]:  # fmt: skip
-    """What the student's tap gives in evaluation; nothing where that cannot be seen."""
-    source = distiller._sources[entry.name]
-    student.eval()
-    try:
-        with torch.no_grad():
-            return distiller._read(
-                student, images, {source: {entry.student}}, rois)[source, entry.student]
-    except Exception:  # its own loss is the road of training; this only helps to read it
-        return []
-    finally:
-        student.train()
-
-
-def _class_map(
-    distiller: BaseDistiller, entry: Entry, classes: dict[str, int | None],
-    student: list[Tensor], teacher: list[Tensor],
-) -> ClassMap | None:  # fmt: skip
-    """The columns of an entry's logits to compare, None for all."""
-    names = distiller._classes
-    if names is None or not isinstance(entry.loss, LogitLoss):
-        return None
-    tensors = {'student': student[0], 'teacher': teacher[0]}
-    channels = {side: tensor.shape[1] for side, tensor in tensors.items()}
-    outputs = dict(channels)
-    for side, tensor in tensors.items():
-        if tensor.ndim == 4:  # channels may hold several anchors
-            model, path = getattr(distiller, side), getattr(entry, side)
-            count = class_count(model, path, 'cls_out_channels') or classes[side]
-            outputs[side] = count or channels[side]
-    try:
-        class_map = ClassMap(**names)
-        class_map.fit(classes, channels, outputs)
-    except ValueError as error:
-        raise ValueError(f"distill entry '{entry.name}': {error}") from error
-    if names['student'] == names['teacher']:
-        return None
-    print_log(f"distill entry '{entry.name}': {class_map}", logger='current')
-    return class_map

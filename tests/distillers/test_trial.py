@@ -125,7 +125,8 @@ def test_of_more_maps_in_training_those_count_that_evaluation_has(name):
         distill=[pairs.entry('x', 'backbone', 'backbone', 'FeatureRelationLoss', 1.0,
                              aligner='conv1x1')]))  # fmt: skip
     (entry,) = distiller.entries
-    assert entry.given == dict(ddrnet=2, pidnet=3)[name] and len(entry.chosen) == 1
+    assert entry.levels.given == dict(ddrnet=2, pidnet=3)[name]
+    assert len(entry.levels.chosen) == 1
     # The map that the segmentation logits are made of has 4 times the base channels.
     assert entry.aligners[0].conv.in_channels == 32
     data = pairs.batch(distiller, 'pspnet')
@@ -140,7 +141,7 @@ def test_maps_that_cannot_be_told_apart_are_refused():
                     aligner='conv1x1')])).entries  # fmt: skip
     maps = [torch.zeros(2, 8, 4, 4) for _ in range(2)]
     with pytest.raises(ValueError, match="'x'.*in training.*in evaluation.*tap a module further"):
-        entry.choose([maps], maps[:1], 1)
+        entry.levels.choose([maps], maps[:1], 1)
 
 
 @pytest.mark.parametrize(('name', 'message'), [

@@ -62,7 +62,7 @@ def test_pyramids_are_compared_where_their_strides_are_the_same():
                distill='dist-plus')  # fmt: skip
     distiller = pairs.build(cfg)
     (entry,) = distiller.entries  # boxes and anchors have no logits in common
-    assert entry.levels == dict(student=[1, 2, 3, 4], teacher=[0, 1, 2, 3])
+    assert entry.levels.numbers == dict(student=[1, 2, 3, 4], teacher=[0, 1, 2, 3])
     losses = distiller(**pairs.batch(distiller, 'faster_rcnn'), mode='loss')
     assert losses['loss_features'] > 0 and distiller.acclimation is None
     assert len(entry.aligners) == 4

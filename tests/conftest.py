@@ -52,19 +52,3 @@ def digits(tmp_path_factory):
     from kd_plugin.data import ensure
 
     return ensure(tmp_path_factory.mktemp('data') / 'digits', SETTINGS)
-
-
-def pytest_addoption(parser):
-    parser.addoption('--write-compatibility', action='store_true',
-                     help='keep what the compatibility tests distilled for the documentation')
-
-
-@pytest.fixture(scope='session')
-def compatibility(request):
-    """Take down what was distilled: ``compatibility(task, model, taps)``."""
-    rows = {}
-    yield lambda task, model, taps: rows.setdefault(task, {}).update({model: taps})
-    if request.config.getoption('--write-compatibility'):
-        import compatibility_table
-
-        compatibility_table.write(rows)

@@ -25,8 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / 'docs/results/zoo'
+from zoo_page import PAGE, RESULTS, ROOT, installed, page
+
 SCOPES = {'mmdet': 'DetectorDistiller', 'mmseg': 'SegmentorDistiller'}
 # No models: data sets, styles of config and their like.
 NOT_FAMILIES = {'_base_', 'common', 'dsdl', 'albu_example', 'timm_example', 'misc'}
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument('families', nargs='*', help='for example mmdet/htc; all by default')
     parser.add_argument('--again', action='store_true', help='also those that are done')
     parser.add_argument('--jobs', type=int, default=2)
-    parser.add_argument('--results', type=Path, default=RESULTS)
+    parser.add_argument('--results', type=Path, help='elsewhere than in docs/results')
     parser.add_argument('--one', nargs='+', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -192,10 +192,16 @@ def main() -> None:
     unknown = [family for family in args.families if family not in known]
     if unknown:
         parser.error(f'{unknown} are no families; write some of {sorted(known)}')
+    distribution, versions = installed()
+    folder = (args.results or RESULTS) / distribution
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'versions.json').write_text(json.dumps(versions, indent=1) + '\n')
     wanted = [family for family in args.families or known
-              if args.again or not (args.results / f'{family}.json').exists()]  # fmt: skip
+              if args.again or not (folder / f'{family}.json').exists()]  # fmt: skip
     with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(lambda family: run(family, known[family], args.results), wanted))
+        list(pool.map(lambda family: run(family, known[family], folder), wanted))
+    if args.results is None:
+        PAGE.write_text(page())
 
 
 if __name__ == '__main__':

@@ -1,10 +1,6 @@
-"""Each architecture trains some iterations with logits where its heads allow, and features.
-
-With ``--write-compatibility`` what was distilled is kept for the table in docs/compatibility.md.
-"""
+"""Each architecture trains some iterations with logits where its heads allow, and features."""
 
 import architectures
-import compatibility_table
 import pairs
 import pytest
 import torch
@@ -31,7 +27,7 @@ def train(distiller, seg):
     return logged
 
 
-def check(case, seg, compatibility):
+def check(case, seg):
     cfg = case.distiller(seg)
     distiller = pairs.build(cfg).train()
     distiller.init_weights()  # some embeddings are uninitialised memory before
@@ -40,24 +36,22 @@ def check(case, seg, compatibility):
     assert {f'loss_{name}' for name in names} <= set(logged)
     plain = pairs.build(dict(cfg['student'], _scope_=distiller.scope))
     assert set(distiller.state_dict()) == set(plain.state_dict())
-    compatibility('segmentation' if seg else 'detection', case.name,
-                  [entry['student'] for entry in cfg['distill']])
 
 
 @pytest.mark.parametrize('case', architectures.DETECTORS, ids=lambda case: case.name)
-def test_detectors(case, compatibility):
-    check(case, False, compatibility)
+def test_detectors(case):
+    check(case, False)
 
 
 @pytest.mark.parametrize('case', architectures.SEGMENTORS, ids=lambda case: case.name)
-def test_segmentors(case, compatibility):
-    check(case, True, compatibility)
+def test_segmentors(case):
+    check(case, True)
 
 
 @pytest.mark.parametrize(('case', 'logits'), architectures.QUERY_BASED,
                          ids=[case.name for case, _ in architectures.QUERY_BASED])
-def test_query_based_detectors_give_features_and_refuse_logits(case, logits, compatibility):
-    check(case, False, compatibility)
+def test_query_based_detectors_give_features_and_refuse_logits(case, logits):
+    check(case, False)
     cfg = case.distiller(False)
     cfg['distill'] = [pairs.entry('logits', logits, logits, 'DISTLoss', 1.0)]
     with pytest.raises(ValueError, match='(?s)cannot be run on the .*features alone.*tap its'):
@@ -73,7 +67,3 @@ def test_one_batch_is_deterministic():
         torch.manual_seed(1)
         values.append(train(distiller, False)['loss_features'])
     assert torch.equal(*values)
-
-
-def test_the_page_shows_the_results():
-    assert compatibility_table.PAGE.read_text() == compatibility_table.page()

@@ -86,7 +86,7 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
         acclimation: dict | None = None, classes: dict | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:  # fmt: skip
-        _check_types(student, teacher, distill)
+        _check_types(student, teacher, distill, acclimation)
         scope = current_scope(self.scope)
         if data_preprocessor is not None:
             student = {'data_preprocessor': data_preprocessor, **student}
@@ -211,7 +211,7 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             entry.factor = entry.schedule(iteration)
 
 
-def _check_types(student: Any, teacher: Any, distill: Any) -> None:
+def _check_types(student: Any, teacher: Any, distill: Any, acclimation: Any) -> None:
     """Refuse what is no dict where one is wanted.
 
     Raises:
@@ -231,9 +231,12 @@ def _check_types(student: Any, teacher: Any, distill: Any) -> None:
         raise ValueError(
             f"model.teacher is {teacher!r}; write teacher=dict(config='…', checkpoint='…')"
         )
-    if isinstance(distill, (list, tuple)) and all(isinstance(entry, dict) for entry in distill):
-        return
-    if not isinstance(distill, (str, dict)):
+    if acclimation is not None and not isinstance(acclimation, dict):
+        raise ValueError(
+            f'model.acclimation is {acclimation!r}; write dict() for its defaults, or leave it out'
+        )
+    entries = isinstance(distill, (list, tuple)) and all(isinstance(e, dict) for e in distill)
+    if not distill or not (entries or isinstance(distill, (str, dict))):
         raise ValueError(
             f"model.distill is {distill!r}; write a method's name, such as 'dist-plus', or a list "
             'of entries, such as [dict(name=…, student=…, teacher=…, loss=dict(type=…))]'

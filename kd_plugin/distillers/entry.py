@@ -55,12 +55,17 @@ class Entry(nn.Module):
                 f'unknown: {unknown}, missing: {missing} in {dict(options)}'
             )
         self.name = options['name']
-        if not re.fullmatch(r'\w+', self.name):
+        if not isinstance(self.name, str) or not re.fullmatch(r'\w+', self.name):
             raise ValueError(
                 f'distill entry name {self.name!r} must be letters, digits and underscores'
             )
-        self.student = options['student']
-        self.teacher = options['teacher']
+        self.student, self.teacher = options['student'], options['teacher']
+        for side, path in (('student', self.student), ('teacher', self.teacher)):
+            if not isinstance(path, str) or not path:
+                raise ValueError(
+                    f"distill entry '{self.name}': {side}={path!r}; write the path of a module, "
+                    "such as 'neck' (tools/list_taps.py lists them)"
+                )
         self.aligner = options.get('aligner')
         try:
             self.schedule = Schedule(options.get('schedule') or [(0, 1)])
@@ -72,8 +77,8 @@ class Entry(nn.Module):
             self.loss = MODELS.build(options['loss'])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"distill entry '{self.name}': loss {dict(options['loss'])} "
-                f'cannot be built: {error}'
+                f"distill entry '{self.name}': loss={options['loss']!r} cannot be built "
+                f"({error}); write dict(type='DISTLoss', …) or another registered loss"
             ) from error
         self.aligners = nn.ModuleList()
         self.classes: int | None = None  # that are compared, where the student's head says so

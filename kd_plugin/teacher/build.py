@@ -30,6 +30,11 @@ def read_config(config: str | os.PathLike | dict) -> Config:
     Raises:
         ValueError: There is no such file, or no model in it.
     """
+    if not isinstance(config, (str, os.PathLike, dict)):
+        raise ValueError(
+            f"teacher.config is {config!r}; write a path, 'mmdet::folder/name.py' for a config of "
+            "an installed package, or a model's dict"
+        )
     if isinstance(config, dict):
         config = Config(dict(config) if 'model' in config else dict(model=config))
     elif '::' in str(config):

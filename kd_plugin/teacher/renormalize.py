@@ -17,11 +17,19 @@ class Renormalization(nn.Module):
     Args:
         student: The student's data preprocessor.
         teacher: The teacher's.
+
+    Raises:
+        ValueError: They normalise another number of channels.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
         (mean_s, std_s), (mean_t, std_t) = _statistics(student), _statistics(teacher)
+        if 1 not in (len(mean_s), len(mean_t)) and len(mean_s) != len(mean_t):
+            raise ValueError(
+                f"the student's preprocessor normalises {len(mean_s)} channels and the teacher's "
+                f'{len(mean_t)}: they see other images; take a teacher for such images'
+            )
         self.flip = _swaps_channels(student) != _swaps_channels(teacher)
         if self.flip:
             mean_s, std_s = mean_s.flip(0), std_s.flip(0)

@@ -1,3 +1,3 @@
 # DIST+ with the squared error of the features (Table 14).
 _base_ = 'dist_faster-rcnn_r50_fpn_2x_coco.py'
-model = dict(distill=[{{_base_.entries.dist}}, {{_base_.entries.mimic}}], acclimation=dict())
+model = dict(distill='dist-plus-mse')

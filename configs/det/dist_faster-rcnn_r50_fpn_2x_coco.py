@@ -1,6 +1,5 @@
 # DIST: the relations of the class probabilities, Cascade Mask R-CNN X101 -> Faster R-CNN R50.
-_base_ = [
-    'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py', '../_base_/distill_two-stage.py']
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py'
 custom_imports = dict(imports=['kd_plugin'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
@@ -11,4 +10,4 @@ model = dict(
         checkpoint='https://download.openmmlab.com/mmdetection/v2.0/cascade_rcnn/'
         'cascade_mask_rcnn_x101_64x4d_fpn_20e_coco/'
         'cascade_mask_rcnn_x101_64x4d_fpn_20e_coco_20200512_161033-bdb5126a.pth'),
-    distill=[{{_base_.entries.dist}}])
+    distill='dist')

@@ -1,8 +1,3 @@
 # DIST+: relations of logits and features, and teacher acclimation.
 _base_ = 'dist_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py'
-model = dict(
-    distill=[
-        {{_base_.entries.dist}},
-        {{_base_.entries.dist_aux}},
-        {{_base_.entries.features}}],
-    acclimation=dict())
+model = dict(distill='dist-plus')

@@ -25,11 +25,15 @@ ROWS = {
     'dist-plus-mse': (['dist', 'features'], True),
     'dist-plus-cosine': (['dist', 'features'], True),
 }
+# The papers' pairs, each with the rows beside which a published number stands.
+MAIN = 'dist', 'dist-plus'
+PAPER = {
+    'det/{}_faster-rcnn_r50_fpn_2x_coco.py': tuple(ROWS),
+    'det/{}_retinanet_r50_fpn_2x_coco.py': ('kd', 'dist-mimic', *MAIN),
+    'seg/{}_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py': MAIN,
+    'seg/{}_pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py': MAIN,
+}
 PAIRS = [
-    'det/{}_faster-rcnn_r50_fpn_2x_coco.py',
-    'det/{}_retinanet_r50_fpn_2x_coco.py',
-    'seg/{}_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py',
-    'seg/{}_pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py',
     'demo/{}_faster-rcnn_digits.py',
     'demo/{}_retinanet_digits.py',
     'demo/{}_pspnet_digits.py',
@@ -48,7 +52,7 @@ PHOTOGRAPHS = [
 ]
 WHOLE = [(pair, row) for pair in PAIRS for row in ROWS]
 WHOLE += [(pair, row) for pair in PHOTOGRAPHS for row in ('kd', 'dist', 'dist-mimic', 'dist-plus')]
-SEGMENTORS_WITH_AUX = [pair for pair in PAIRS + PHOTOGRAPHS if 'r18-d8' in pair]
+SEGMENTORS_WITH_AUX = [pair for pair in (*PAPER, *PHOTOGRAPHS) if 'r18-d8' in pair]
 
 
 def parse(path):
@@ -67,12 +71,25 @@ def test_parses_with_data_and_schedule(path):
 
 def test_names_of_bases_are_found_before_custom_imports(tmp_path):
     """As a stock tool reads a config: mmseg's bases come first, then kd_plugin is imported."""
-    paths = [str(ROOT / pair.format('dist-plus')) for pair in PAIRS if pair.startswith('seg')]
+    paths = [str(ROOT / pair.format('dist-plus')) for pair in PAPER if pair.startswith('seg')]
     code = ('import sys; from mmengine.config import Config;'
             'print(*[Config.fromfile(path).model.type for path in sys.argv[1:]])')  # fmt: skip
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *paths], cwd=tmp_path,
                           capture_output=True, text=True, check=False)
     assert done.stdout.split() == ['SegmentorDistiller'] * len(paths), done.stderr
+
+
+@pytest.mark.parametrize('pair', PAPER)
+def test_a_papers_row_says_no_more_than_its_methods_name(pair):
+    there = {path.name.split('_')[0] for path in ROOT.glob(pair.format('*'))}
+    assert there == set(PAPER[pair])
+    whole = parse(pair.format('dist'))
+    for row in PAPER[pair]:
+        cfg = parse(pair.format(row))
+        assert cfg.model == dict(whole.model, distill=row)
+        # 'authors' is what the configs of Cityscapes take their settings from.
+        assert {k: v for k, v in cfg.items() if k not in ('model', 'authors')} == {
+            k: v for k, v in whole.items() if k not in ('model', 'authors')}
 
 
 @pytest.mark.parametrize(('pair', 'row'), WHOLE)
@@ -90,9 +107,8 @@ def test_every_pair_has_the_rows_of_the_tables(pair, row):
                        for name in weights}
 
 
-# DIST+ has all that the other rows have.
-@pytest.mark.parametrize(
-    'pair', [pair for pair in PAIRS + PHOTOGRAPHS if not pair.startswith('demo')])
+# DIST+ has all that the other rows have. tests/tools/test_prove_configs.py trains the papers' pairs.
+@pytest.mark.parametrize('pair', PHOTOGRAPHS)
 def test_a_pair_builds_and_its_taps_fit(pair):
     distiller = pairs.build(parse(pair.format('dist-plus')).model)
     levels = {entry.name: len(entry.aligners) for entry in distiller.entries}

@@ -1,3 +1,0 @@
-# Both relations of the features, without the logits (Table 13).
-_base_ = 'dist_retinanet_r50_fpn_2x_coco.py'
-model = dict(distill=[{{_base_.entries.features}}])

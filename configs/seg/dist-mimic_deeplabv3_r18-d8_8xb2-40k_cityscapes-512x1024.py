@@ -1,7 +1,0 @@
-# DIST + mimic: DIST, and the squared error of the features.
-_base_ = 'dist_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py'
-model = dict(
-    distill=[
-        {{_base_.entries.dist}},
-        {{_base_.entries.dist_aux}},
-        {{_base_.entries.mimic}}])

@@ -1,3 +1,0 @@
-# Both relations of the features, without the logits (Table 13).
-_base_ = 'dist_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py'
-model = dict(distill=[{{_base_.entries.features}}])

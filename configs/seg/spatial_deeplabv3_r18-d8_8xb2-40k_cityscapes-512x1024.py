@@ -1,3 +1,0 @@
-# The spatial relation of the features alone (Table 13).
-_base_ = 'dist_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py'
-model = dict(distill=[{{_base_.entries.spatial}}])

@@ -5,7 +5,6 @@ import sys
 import distributed_cases
 import processes
 import torch
-import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 
 
@@ -18,7 +17,7 @@ def main(out, rank):
     found['steps'] = distributed_cases.train(model, images=[rank])
     found['weights'] = model.module.state_dict()
     torch.save(found, f'{out}/{rank}.pth')
-    dist.destroy_process_group()
+    processes.part()
 
 
 if __name__ == '__main__':

@@ -11,7 +11,6 @@ import mmengine
 import pairs
 import processes
 import torch
-import torch.distributed as dist
 from mmengine.runner import FlexibleRunner
 from torch.distributed.fsdp import FullyShardedDataParallel
 
@@ -84,7 +83,7 @@ def main(out, rank):
             wrapped=sum(isinstance(m, FullyShardedDataParallel) for m in model.modules()),
             held=sum(parameter.numel() for parameter in model.student.parameters()))
         torch.save(found, f'{out}/{name}-{rank}.pth')
-    dist.destroy_process_group()
+    processes.part()
 
 
 if __name__ == '__main__':

@@ -71,5 +71,6 @@ def build_aligners(
     if kind == 'resize':
         return nn.ModuleList(Resize() for _ in student)
     return nn.ModuleList(
-        Conv1x1(s.shape[1], t.shape[1]) for s, t in zip(student, teacher, strict=True)
+        Conv1x1(s.shape[1], t.shape[1]).to(s.device)
+        for s, t in zip(student, teacher, strict=True)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from unittest import mock
 
 import torch
 from mmengine.logging import MessageHub
+from mmengine.model import revert_sync_batchnorm
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
@@ -21,6 +23,24 @@ _MOST = 10  # classes that are shown, if the model has as many
 
 class LossError(ValueError):
     """A model takes no made-up batch."""
+
+
+def copy_to_try(model: nn.Module) -> nn.Module:
+    """A copy of a model in training mode, on whose buffers and gradients nothing depends.
+
+    Its SyncBN is plain, which is the same where a process is alone, and weights that are
+    uninitialised memory before ``init_weights`` are numbers.
+    """
+    model = revert_sync_batchnorm(copy.deepcopy(model)).train()
+    for parameter in model.parameters():
+        if not parameter.isfinite().all() or parameter.abs().max() > 1e4:
+            nn.init.normal_(parameter, std=0.02)
+    return model
+
+
+def devices() -> list[str]:
+    """Where a model may be tried out; some layers have kernels for a GPU alone."""
+    return ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
 
 
 def run_on_made_up(
@@ -111,18 +131,21 @@ def batch(
         masks: Whether objects have masks; some heads choke on them.
 
     Returns:
-        Images [2, C, H, W] and their data samples.
+        Images [2, C, H, W] and their data samples, on the model's device.
     """
     noise = torch.Generator().manual_seed(0)
-    inputs = torch.randn(IMAGES, channels, *size, generator=noise)
+    device = next((p.device for p in model.parameters()), torch.device('cpu'))
+    inputs = torch.randn(IMAGES, channels, *size, generator=noise).to(device)
     meta = dict(
         img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size,
         scale_factor=(1.0, 1.0), flip=False, flip_direction=None, img_path='', border=[0, 0, 0, 0])
     classes = class_count(model)
     if scope == 'mmseg':
-        return inputs, [_label_maps(size, classes, noise, meta) for _ in range(IMAGES)]
-    return inputs, [_objects(size, classes, stride, masks, noise, dict(meta, img_id=i))
-                    for i in range(IMAGES)]  # fmt: skip
+        samples = [_label_maps(size, classes, noise, meta) for _ in range(IMAGES)]
+    else:
+        samples = [_objects(size, classes, stride, masks, noise, dict(meta, img_id=i))
+                   for i in range(IMAGES)]  # fmt: skip
+    return inputs, [sample.to(device) for sample in samples]
 
 
 def _label_map(size: tuple[int, int], classes: int, noise: torch.Generator) -> Tensor:

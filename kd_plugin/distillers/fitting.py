@@ -116,4 +116,4 @@ def _class_map(
     if names['student'] == names['teacher']:
         return None
     print_log(f"distill entry '{entry.name}': {class_map}", logger='current')
-    return class_map
+    return class_map.to(student[0].device)

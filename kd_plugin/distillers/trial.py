@@ -7,16 +7,22 @@ does not fit together is said now and not in an iteration.
 
 from __future__ import annotations
 
-import copy
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from kd_plugin.data.made_up import IMAGES, LossError, made_up_ground, run_on_made_up
+from kd_plugin.data.made_up import (
+    IMAGES,
+    LossError,
+    copy_to_try,
+    devices,
+    made_up_ground,
+    run_on_made_up,
+)
 from kd_plugin.rng import get_random_state, preserved_random_state
 from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher.idle import find_idle
@@ -42,17 +48,37 @@ def try_out(distiller: BaseDistiller) -> None:
     """
     if not len(distiller.entries):
         return
-    student = revert_sync_batchnorm(copy.deepcopy(distiller.student)).train()
-    _settle(student)
+    student = copy_to_try(distiller.student)
+    *first, last = devices()
     try:
-        with made_up_ground(), preserved_random_state():
-            _try_out(distiller, student)
+        for device in first:
+            with suppress(LossError):
+                return _try_out(distiller, student, device, features=False)
+        _try_out(distiller, student, last, features=True)
     except TapError as error:
         raise ValueError(str(error)) from error
 
 
-def _try_out(distiller: BaseDistiller, student: nn.Module) -> None:
-    images, samples, heard = _hear(distiller, student)
+def _try_out(distiller: BaseDistiller, student: nn.Module, device: str, features: bool) -> None:
+    """Try a distiller out on a device.
+
+    Raises:
+        LossError: The student's loss takes no made-up batch there, unless ``features`` alone do.
+    """
+    moved = (distiller.teacher, distiller._frozen.renormalize, distiller.entries)
+    with made_up_ground(), preserved_random_state():
+        try:
+            for module in moved:
+                module.to(device)
+            _walk(distiller, student.to(device), features)
+        finally:
+            for module in moved:
+                module.to('cpu')
+
+
+def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
+    """The road of a training step, entry by entry."""
+    images, samples, heard = _hear(distiller, student, features)
     rois = {source: boxes[:_ROIS] for source, boxes in heard.rois.items()}
     for entry in distiller.entries:
         source = distiller._sources[entry.name]
@@ -68,14 +94,9 @@ def _try_out(distiller: BaseDistiller, student: nn.Module) -> None:
         fit(distiller, student, entry, heard, taught, images, samples, rois)
 
 
-def _settle(model: nn.Module) -> None:
-    """Replace weights that are uninitialised memory, as some are before ``init_weights``."""
-    for parameter in model.parameters():
-        if not parameter.isfinite().all() or parameter.abs().max() > 1e4:
-            nn.init.normal_(parameter, std=0.02)
-
-
-def _hear(distiller: BaseDistiller, student: nn.Module) -> tuple[Tensor, list, Heard]:
+def _hear(
+    distiller: BaseDistiller, student: nn.Module, features: bool
+) -> tuple[Tensor, list, Heard]:
     """The first made-up batch that the student's loss takes, and what was read meanwhile.
 
     Raises:
@@ -90,6 +111,8 @@ def _hear(distiller: BaseDistiller, student: nn.Module) -> tuple[Tensor, list, H
     try:
         images, samples, heard = run_on_made_up(student, distiller.scope, hear)
     except LossError as error:
+        if not features:
+            raise
         return _hear_features(distiller, student, str(error))
     own = [entry for entry in entries if entry.key in heard.losses]
     if own:

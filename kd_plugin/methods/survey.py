@@ -6,7 +6,6 @@ tensor says which layer made it.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,10 +14,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from kd_plugin.data.made_up import LossError, made_up_ground, run_on_made_up
+from kd_plugin.data.made_up import (
+    LossError,
+    copy_to_try,
+    devices,
+    made_up_ground,
+    run_on_made_up,
+)
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import TapError, find_module, flatten
 
@@ -76,21 +80,28 @@ def survey(model: nn.Module, scope: str) -> Survey:
         model: Detector or segmentor.
         scope: ``'mmdet'`` or ``'mmseg'``.
     """
-    model = revert_sync_batchnorm(copy.deepcopy(model)).requires_grad_(True).train()
+    model = copy_to_try(model).requires_grad_(True)
     found = Survey()
     with made_up_ground(), preserved_random_state():
-        seen = Seen()
-        try:
-            with watched(model, seen):
-                images, _, _ = run_on_made_up(model, scope, partial(_loss, model, seen))
-            usual = _called_in_evaluation(model, scope)
-            found.logits = list(_logit_taps(model, seen, usual, images))
-            if not found.logits:
-                found.reason = seen.refused or 'no layer behind a classification loss was found'
-        except LossError as error:
-            found.reason = f'its loss cannot be run on made-up images, boxes and maps ({error})'
+        for device in devices():
+            try:
+                found.logits, found.reason = _logits(model.to(device), scope)
+                break
+            except LossError as error:
+                found.reason = (
+                    f'its loss cannot be run on made-up images, boxes and maps ({error})')
         found.features = _features(model, scope)
     return found
+
+
+def _logits(model: nn.Module, scope: str) -> tuple[list[LogitTap], str]:
+    """Classification layers, or why there are none."""
+    seen = Seen()
+    with watched(model, seen):
+        images, _, _ = run_on_made_up(model, scope, partial(_loss, model, seen))
+    taps = list(_logit_taps(model, seen, _called_in_evaluation(model, scope), images))
+    reason = seen.refused or 'no layer behind a classification loss was found'
+    return taps, '' if taps else reason
 
 
 def _loss(model: nn.Module, seen: Seen, images: Tensor, samples: list) -> None:

@@ -201,3 +201,29 @@ def test_the_student_of_a_distillation_config_can_teach():
     teaches = dict(pairs.pair('retinanet'), student=pairs.retinanet(12, 24))
     cfg['teacher'] = dict(config=dict(model=teaches))
     assert type(pairs.build(cfg).teacher) is MODELS.get('mmdet.RetinaNet')
+
+
+def test_where_a_loss_runs_on_no_cpu_another_device_is_tried(monkeypatch):
+    """Two tries on the CPU stand for a CPU and a GPU here."""
+    from mmdet.models import RetinaNet
+
+    loss, calls = RetinaNet.loss, []
+
+    def fails_at_first(self, *args):
+        calls.append(1)
+        if len(calls) <= len(formats(self)):
+            raise RuntimeError('no kernel')
+        return loss(self, *args)
+
+    monkeypatch.setattr('kd_plugin.distillers.trial.devices', lambda: ['cpu', 'cpu'])
+    monkeypatch.setattr(RetinaNet, 'loss', fails_at_first)
+    distiller = pairs.build(pairs.pair('retinanet'))
+    assert distiller._frozen.idle and len(distiller.entries[1].aligners) == 5
+
+
+def test_preprocessors_of_unequal_channels_are_refused():
+    cfg = pairs.pair('pspnet')
+    cfg['teacher']['config'].data_preprocessor.update(
+        mean=[1.0] * 4, std=[1.0] * 4, bgr_to_rgb=False)
+    with pytest.raises(ValueError, match='normalises 3 channels and the teacher.s 4'):
+        pairs.build(cfg)

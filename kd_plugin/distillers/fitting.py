@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.methods.heads import check_columns, class_count
+from kd_plugin.rng import preserved_random_state
 
 from .class_map import ClassMap
 from .entry import Entry, Tapped
@@ -83,7 +84,7 @@ def _in_evaluation(
     source = distiller._sources[entry.name]
     student.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), preserved_random_state():
             return distiller._read(
                 student, images, {source: {entry.student}}, rois)[source, entry.student]
     except Exception:  # its own loss is the road of training; this only helps to read it

@@ -48,7 +48,8 @@ def try_out(distiller: BaseDistiller) -> None:
     """
     if not len(distiller.entries):
         return
-    student = copy_to_try(distiller.student)
+    with preserved_random_state():
+        student = copy_to_try(distiller.student)
     *first, last = devices()
     try:
         for device in first:
@@ -66,7 +67,7 @@ def _try_out(distiller: BaseDistiller, student: nn.Module, device: str, features
         LossError: The student's loss takes no made-up batch there, unless ``features`` alone do.
     """
     moved = (distiller.teacher, distiller._frozen.renormalize, distiller.entries)
-    with made_up_ground(), preserved_random_state():
+    with made_up_ground():
         try:
             for module in moved:
                 module.to(device)
@@ -78,7 +79,9 @@ def _try_out(distiller: BaseDistiller, student: nn.Module, device: str, features
 
 def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
     """The road of a training step, entry by entry."""
-    images, samples, heard = _hear(distiller, student, features)
+    # The aligners' first weights are to depend on the seed, not on what the trial draws.
+    with preserved_random_state():
+        images, samples, heard = _hear(distiller, student, features)
     rois = {source: boxes[:_ROIS] for source, boxes in heard.rois.items()}
     for entry in distiller.entries:
         source = distiller._sources[entry.name]
@@ -89,7 +92,8 @@ def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
             )
         if source is not None:
             _check_rois(entry, heard, source)
-    taught = _try_teacher(distiller, images, samples, rois)
+    with preserved_random_state():
+        taught = _try_teacher(distiller, images, samples, rois)
     for entry in distiller.entries:
         fit(distiller, student, entry, heard, taught, images, samples, rois)
 

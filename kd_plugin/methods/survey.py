@@ -80,9 +80,9 @@ def survey(model: nn.Module, scope: str) -> Survey:
         model: Detector or segmentor.
         scope: ``'mmdet'`` or ``'mmseg'``.
     """
-    model = copy_to_try(model).requires_grad_(True)
     found = Survey()
     with made_up_ground(), preserved_random_state():
+        model = copy_to_try(model).requires_grad_(True)
         for device in devices():
             try:
                 found.logits, found.reason = _logits(model.to(device), scope)

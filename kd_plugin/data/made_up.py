@@ -189,8 +189,11 @@ def _objects(
         truth.masks = BitmapMasks(filled.numpy(), *size)
         ignored.masks = BitmapMasks(filled.numpy()[:0], *size)
     semantic = _label_map(size, classes, noise)[:, ::stride, ::stride]
+    # Detectors without a network of proposals get them with the data.
+    near = [boxes + shift * sides.repeat(1, 2) for shift in (-0.1, 0.0, 0.2)]
+    proposals = InstanceData(bboxes=torch.cat(near), scores=torch.ones(3 * len(boxes)))
     return DetDataSample(metainfo=meta, gt_instances=truth, ignored_instances=ignored,
-                         gt_sem_seg=PixelData(sem_seg=semantic))  # fmt: skip
+                         proposals=proposals, gt_sem_seg=PixelData(sem_seg=semantic))  # fmt: skip
 
 
 @contextmanager

@@ -52,6 +52,12 @@ def families(scope: str) -> dict[str, list[str]]:
     return found
 
 
+def path_of(config: str) -> Path:
+    """The file of ``scope::family/name.py``; mmengine reads no name with a plus in it."""
+    scope, name = config.split('::')
+    return Path(find_spec(scope).submodule_search_locations[0]) / '.mim/configs' / name
+
+
 def _size(name: str) -> int:
     return next((rank for rank, size in enumerate(SIZES) if re.search(size, name)), len(SIZES))
 
@@ -74,7 +80,7 @@ def distil(family: str, configs: list[str]) -> dict[str, Any]:
     for config in configs[:MOST_CONFIGS]:
         row: dict[str, Any] = dict(config=config)
         try:
-            model = without_weights(read_config(config).model)
+            model = without_weights(read_config(path_of(config)).model)
             row['plain'] = _train_plain(scope, model)
         except Exception as error:  # weights to download, packages that are not there
             row['plain'] = _said(error)

@@ -98,8 +98,9 @@ def _logits(model: nn.Module, scope: str) -> tuple[list[LogitTap], str]:
     """Classification layers, or why there are none."""
     seen = Seen()
     with watched(model, seen):
-        images, _, _ = run_on_made_up(model, scope, partial(_loss, model, seen))
-    taps = list(_logit_taps(model, seen, _called_in_evaluation(model, scope), images))
+        images, samples, _ = run_on_made_up(model, scope, partial(_loss, model, seen))
+    usual = _called_in_evaluation(model, images, samples)
+    taps = list(_logit_taps(model, seen, usual, images))
     reason = seen.refused or 'no layer behind a classification loss was found'
     return taps, '' if taps else reason
 
@@ -109,14 +110,14 @@ def _loss(model: nn.Module, seen: Seen, images: Tensor, samples: list) -> None:
     model(images, samples, mode='loss')
 
 
-def _called_in_evaluation(model: nn.Module, scope: str) -> set[str]:
-    """Paths of the modules that a model's own forward pass runs in evaluation."""
+def _called_in_evaluation(model: nn.Module, images: Tensor, samples: list) -> set[str]:
+    """Paths of the modules that a model's own forward pass runs in evaluation, if it has one."""
     called: set[str] = set()
     handles = [module.register_forward_hook(lambda m, args, out, path=path: called.add(path))
                for path, module in model.named_modules()]  # fmt: skip
     try:
-        with torch.no_grad(), suppress(LossError, TypeError):
-            run_on_made_up(model.eval(), scope, partial(model, mode='tensor'))
+        with torch.no_grad(), suppress(Exception):
+            model.eval()(images, samples, mode='tensor')
     finally:
         for handle in handles:
             handle.remove()

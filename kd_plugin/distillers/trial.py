@@ -82,6 +82,7 @@ def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
     # The aligners' first weights are to depend on the seed, not on what the trial draws.
     with preserved_random_state():
         images, samples, heard = _hear(distiller, student, features)
+    _let_graph_go(heard)
     rois = {source: boxes[:_ROIS] for source, boxes in heard.rois.items()}
     for entry in distiller.entries:
         source = distiller._sources[entry.name]
@@ -96,6 +97,15 @@ def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
         taught = _try_teacher(distiller, images, samples, rois)
     for entry in distiller.entries:
         fit(distiller, student, entry, heard, taught, images, samples, rois)
+
+
+def _let_graph_go(heard: Heard) -> None:
+    """Keep what was read and whether it had a gradient; the graph takes a student's memory."""
+    heard.losses = {}
+    for name, calls in heard.student.items():
+        heard.student[name] = [
+            [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+            for tensors in calls]  # fmt: skip
 
 
 def _hear(

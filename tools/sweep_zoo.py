@@ -131,6 +131,7 @@ def _distil(scope: str, model: dict, method: str) -> dict[str, Any]:
             type=SCOPES[scope], student=model, teacher=dict(config=model), distill=method))
         where = 'in an iteration'
         distiller.init_weights()
+        distiller.teacher.init_weights()  # it has no file of weights here
         optimizer = build_optim_wrapper(distiller, dict(
             type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-4)))  # fmt: skip
 

@@ -220,8 +220,21 @@ def _try_teacher(
     frozen.idle = find_idle(teacher, lambda: _tensors(teach()))
     with torch.no_grad():
         taught = teach()
+        _warn_of_nan(distiller, taught)
         _compare_with_untouched(distiller, images, samples, rois)
     return taught
+
+
+def _warn_of_nan(distiller: BaseDistiller, taught: Taught) -> None:
+    """Tell of a teacher whose outputs are not numbers."""
+    found = [path for (_, path), tensors in taught.items()
+             if not all(tensor.isfinite().all() for tensor in tensors)]  # fmt: skip
+    if found:
+        print_log(
+            f"the teacher's '{found[0]}' gives NaN or infinite numbers on made-up images, and so "
+            f'would its loss; look at its weights (checkpoint='
+            f'{distiller._frozen.options.get("checkpoint")!r})',
+            logger='current', level=logging.WARNING)  # fmt: skip
 
 
 def _draws() -> tuple[bytes, Any]:

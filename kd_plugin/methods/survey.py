@@ -99,8 +99,7 @@ def _logits(model: nn.Module, scope: str) -> tuple[list[LogitTap], str]:
     seen = Seen()
     with watched(model, seen):
         images, samples, _ = run_on_made_up(model, scope, partial(_loss, model, seen))
-    usual = _called_in_evaluation(model, images, samples)
-    taps = list(_logit_taps(model, seen, usual, images))
+    taps = list(_logit_taps(model, seen, images, samples))
     reason = seen.refused or 'no layer behind a classification loss was found'
     return taps, '' if taps else reason
 
@@ -126,7 +125,7 @@ def _called_in_evaluation(model: nn.Module, images: Tensor, samples: list) -> se
 
 
 def _logit_taps(
-    model: nn.Module, seen: Seen, usual: set[str], images: Tensor
+    model: nn.Module, seen: Seen, images: Tensor, samples: list
 ) -> Iterator[LogitTap]:
     """One classification layer a head, from what its losses were given.
 
@@ -150,10 +149,16 @@ def _logit_taps(
                 named = head_around(model, path)
                 owner = '' if named is None else _path_of(model, named)
             by_head.setdefault(owner, []).append((path, activation, weight))
+    usual: set[str] | None = None
     for head, hits in by_head.items():
-        hits = [hit for hit in hits if hit[0] in usual] or hits
         paths = list(dict.fromkeys(path for path, _, _ in hits))
-        path = paths[0] if len(paths) == 1 else _common(model, paths) or paths[0]
+        path = paths[0] if len(paths) == 1 else _common(model, paths)
+        if path is None:
+            if usual is None:  # only now: a cascade's evaluation takes ten times its loss
+                usual = _called_in_evaluation(model, images, samples)
+            hits = [hit for hit in hits if hit[0] in usual] or hits
+            paths = list(dict.fromkeys(path for path, _, _ in hits))
+            path = _common(model, paths) or paths[0]
         (_, activation, weight) = hits[0]
         owner = head_around(model, paths[0])
         outputs = [output for path in paths for output in seen.outputs[path]]

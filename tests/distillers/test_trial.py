@@ -227,3 +227,20 @@ def test_preprocessors_of_unequal_channels_are_refused():
         mean=[1.0] * 4, std=[1.0] * 4, bgr_to_rgb=False)
     with pytest.raises(ValueError, match='normalises 3 channels and the teacher.s 4'):
         pairs.build(cfg)
+
+
+def test_a_teacher_that_gives_no_numbers_is_told_of(monkeypatch):
+    from mmdet.models import FPN
+
+    said, forward = [], FPN.forward
+    monkeypatch.setattr('kd_plugin.distillers.trial.print_log', lambda s, **kw: said.append(s))
+
+    def overflows(self, inputs):
+        wide = self.out_channels == 24  # the teacher's
+        return tuple(x * float('inf') if wide else x for x in forward(self, inputs))
+
+    monkeypatch.setattr(FPN, 'forward', overflows)
+    cfg = pairs.pair('retinanet')
+    cfg['distill'] = cfg['distill'][1:]
+    pairs.build(cfg)
+    assert "teacher's 'neck' gives NaN or infinite" in said[0]

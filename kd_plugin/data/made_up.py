@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kd_plugin.taps import TapError
 
 IMAGES = 2  # some branches normalise over the batch
-_SIZES = 128, 320
+_SIZES = 128, 320, 512
 _MOST = 10  # classes that are shown, if the model has as many
 
 

@@ -162,7 +162,9 @@ def _distil(scope: str, model: dict, method: str) -> dict[str, Any]:
 
 
 def _said(error: Exception) -> str:
-    return f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
+    # Folders of this machine belong in no document.
+    text = re.split(r', the current sys.path|/(?:\w[\w.-]*/)+', ' '.join(str(error).split()))[0]
+    return f'{type(error).__name__}: {text[:200]}'
 
 
 def run(family: str, configs: list[str], folder: Path) -> None:

@@ -15,6 +15,7 @@ import argparse
 import json
 import logging
 import math
+import os
 import re
 import subprocess
 import sys
@@ -64,16 +65,12 @@ def _size(name: str) -> int:
 
 def distil(family: str, configs: list[str]) -> dict[str, Any]:
     """Try one family; in a process of its own."""
-    warnings.filterwarnings('ignore')
-    import torch
     from check_config import without_weights
     from mmengine.registry import init_default_scope
 
     import kd_plugin  # noqa: F401
     from kd_plugin.teacher import read_config
 
-    logging.disable(logging.CRITICAL)
-    torch.set_num_threads(1)
     scope = family.split('/')[0]
     init_default_scope(scope)
     rows = []
@@ -172,7 +169,8 @@ def run(family: str, configs: list[str], folder: Path) -> None:
     try:
         done = subprocess.run(
             [sys.executable, '-W', 'ignore', __file__, '--one', family, *configs], cwd=ROOT,
-            capture_output=True, text=True, timeout=TIMEOUT, check=False)
+            env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True,
+            timeout=TIMEOUT, check=False)
         lines = [line for line in done.stdout.splitlines() if line.startswith('{"config"')]
         ended = f'the process ended with {done.returncode}: {done.stderr[-300:]}'
         row = json.loads(lines[-1]) if lines else dict(config=configs[0], plain=ended)
@@ -195,6 +193,8 @@ def main() -> None:
     parser.add_argument('--one', nargs='+', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
+        warnings.filterwarnings('ignore')
+        logging.disable(logging.CRITICAL)
         print(json.dumps(distil(args.one[0], args.one[1:])))
         return
     known = {**families('mmdet'), **families('mmseg')}

@@ -164,15 +164,18 @@ class DetectorDistiller(BaseDistiller):
     def _targets(
         self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
     ) -> list[Tensor]:
-        flat = torch.cat([label.flatten() for label in labels])
         if student[0].ndim == 2:
             counts, shapes = [len(level) for level in student], [(-1,)] * len(student)
+            # PISA takes its loss once more, over some of the boxes.
+            whole = [label for label in labels if len(label) == sum(counts)]
+            labels = whole[-1:] or labels
         else:
             # mmdet numbers a level's rows by image, position, anchor.
             anchors = anchors_at_a_position(self.student, entry.student, student[0])
             pixels = [level.shape[-2:].numel() for level in student]
             counts = [len(student[0]) * count * anchors for count in pixels]
             shapes = [(len(student[0]), count, anchors) for count in pixels]
+        flat = torch.cat([label.flatten() for label in labels])
         if flat.is_floating_point() or sum(counts) != len(flat):
             raise ValueError(
                 f"distill entry '{entry.name}': the student's head has {len(flat)} targets of "

@@ -194,3 +194,17 @@ def test_a_batch_without_boxes_gives_zero_with_a_graph():
 def test_c4_models_are_read_through_their_shared_layers():
     compared, own = rows_of_one_step(c4(), pairs.entry('dist', FC, FC, 'DISTLoss', 1.0))
     assert compared == own[-1:]
+
+
+def test_a_loss_that_is_taken_again_over_some_boxes_has_the_targets_of_all():
+    cfg = pairs.model(
+        'mmdet::pisa/faster-rcnn_r50_fpn_pisa_1x_coco.py', backbone=pairs.backbone(8),
+        neck=pairs.neck(8, WIDTH), rpn_head=dict(in_channels=WIDTH, feat_channels=WIDTH),
+        roi_head=dict(bbox_roi_extractor=dict(out_channels=WIDTH), bbox_head=dict(
+            in_channels=WIDTH, fc_out_channels=32, num_classes=10)))  # fmt: skip
+    distiller = pairs.build(dict(
+        type='DetectorDistiller', student=cfg, teacher=dict(config=cfg), acclimation={},
+        distill=[pairs.entry('dist', FC, FC, 'DISTLoss', 1.0)]))  # fmt: skip
+    data = distiller.data_preprocessor(
+        demo_mm_inputs(2, [[3, 128, 128]] * 2, num_classes=10), True)
+    assert distiller(**data, mode='loss')['loss_acclimation'] > 0

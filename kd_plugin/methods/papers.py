@@ -52,7 +52,13 @@ def _acclimation(pair: Pair, entries: list[dict]) -> dict | None:
     if classes and columns not in (classes, classes + 1):
         columns = classes  # anchors are split
     tap = pair.first()
-    if tap.head.startswith(('bbox_head', 'roi_head')) and not tap.targets:
+    detects = tap.head.startswith(('bbox_head', 'roi_head'))
+    levels = entries[0].get('levels', {}).get('student', tap.strides)
+    if detects and ('aligner' in entries[0] or len(levels) < len(tap.strides)):
+        pair.note('acclimation: it takes the targets of all rows of the student, and the pyramids '
+                  'have other strides')  # fmt: skip
+        return None
+    if detects and not tap.targets:
         pair.note(f"acclimation: the loss of '{tap.head}' gets no class index a row, and it takes "
                   'that')  # fmt: skip
         return None

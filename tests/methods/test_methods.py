@@ -68,6 +68,21 @@ def test_pyramids_are_compared_where_their_strides_are_the_same():
     assert len(entry.aligners) == 4
 
 
+def test_a_detector_of_more_levels_than_its_teacher_is_taught_without_acclimation():
+    """Its loss numbers the rows of all its levels, of which some have no counterpart."""
+    import architectures
+
+    atss = architectures.fpn_detector(
+        'mmdet::atss/atss_r50_fpn_1x_coco.py', norm_cfg=architectures.GROUPS)
+    distiller = pairs.build(dict(
+        type='DetectorDistiller', student=atss(8), distill='dist-plus',
+        teacher=dict(config=architectures.rtmdet(16))))  # fmt: skip
+    assert distiller.acclimation is None
+    assert distiller.entries[0].levels.numbers == dict(student=[0, 1, 2], teacher=[0, 1, 2])
+    losses = distiller(**pairs.batch(distiller, 'retinanet'), mode='loss')
+    assert losses['loss_dist'] > 0
+
+
 def test_a_cascade_teaches_by_its_first_stage_and_another_cascade_by_all():
     first = plan('dist', pairs.faster_rcnn(), pairs.cascade_mask_rcnn()).entries
     assert [entry['teacher'] for entry in first] == ['roi_head.bbox_head.0.fc_cls']

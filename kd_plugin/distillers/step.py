@@ -47,7 +47,7 @@ class TrainingStep(Reading):
         """
         active = [entry for entry in self.entries if entry.factor]
         losses, compared = self._compare(inputs, data_samples, active, self._labels, **kwargs)
-        no_boxes = _with_graph(losses, inputs)
+        own = dict(losses)
         for entry in self.entries:
             if entry.key in losses:
                 raise ValueError(
@@ -55,9 +55,9 @@ class TrainingStep(Reading):
                     f"give the distill entry '{entry.name}' another name"
                 )
             tapped = compared.get(entry.name)
-            if tapped is None:
-                rests = inputs.new_zeros(())
-                losses[entry.key] = entry.nothing(no_boxes if entry.factor else rests)
+            if tapped is None:  # no boxes in this batch, or it rests
+                zero = _with_graph(own, inputs) if entry.factor else inputs.new_zeros(())
+                losses[entry.key] = entry.nothing(zero)
             else:
                 losses[entry.key] = entry(
                     tapped.student, [level.detach() for level in tapped.teacher],

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from kd_plugin.data.made_up import batch, class_count, formats
+from kd_plugin.data.made_up import batch, class_count, formats, made_up_ground
 from kd_plugin.rng import get_random_state
 from kd_plugin.teacher import build_model
 
@@ -244,3 +244,17 @@ def test_a_teacher_that_gives_no_numbers_is_told_of(monkeypatch):
     cfg['distill'] = cfg['distill'][1:]
     pairs.build(cfg)
     assert "teacher's 'neck' gives NaN or infinite" in said[0]
+
+
+def test_the_trial_is_of_this_process_alone_and_at_the_first_iteration(monkeypatch):
+    """Other processes may stand elsewhere, and their back end may not know a CPU's tensors."""
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
+    hub = MessageHub.get_instance('trial')
+    hub.update_info('epoch', 7)
+    with pytest.raises(RuntimeError, match='on purpose'), made_up_ground():
+        assert not torch.distributed.is_initialized()
+        assert hub.get_info('epoch') == hub.get_info('iter') == 0
+        raise RuntimeError('on purpose')
+    assert torch.distributed.is_initialized()
+    assert hub.runtime_info == {'epoch': 7}
+    MessageHub._instance_dict.pop('trial')

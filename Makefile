@@ -2,6 +2,7 @@
 # make demo-det  the same for a detector
 # make test      the tests
 # make test-cpus the tests once under each kind of CPU kernels; docs/machines.md keeps the result
+# make bundle    what an offline machine with a GPU needs to run its tests and benchmarks, in bundle/
 # make lint      ruff, mypy, codespell
 # make setup     only what all of them do first: everything they need, in .venv
 # make X-onedl   any of these with the onedl forks of the OpenMMLab packages, in .venv-onedl
@@ -14,6 +15,9 @@ TORCH ?= torch==2.13.0
 TESTS ?=
 # pytest's processes in make test-cpus, by default one a core.
 WORKERS ?=
+# For make bundle: the other machine's Python, and the packages that it has besides torch.
+BUNDLE_PYTHON ?= 3.12
+HAS ?= numpy scipy matplotlib pillow scikit-learn
 # Which OpenMMLab packages: requirements/$(STACK).txt. Each stack has an environment of its own.
 STACK ?= official
 
@@ -23,7 +27,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_OPTIONS
 DONE := $(VENV)/.done
 FAIL = { echo "make: $(1)" >&2; exit 1; }
 
-TARGETS := setup demo demo-det test test-cpus lint
+TARGETS := setup demo demo-det test test-cpus lint bundle
 .PHONY: $(TARGETS) $(TARGETS:=-onedl) clean
 setup: $(DONE)-project
 
@@ -65,6 +69,9 @@ test: setup
 test-cpus: setup
 	PYTHONPATH=tools $(BIN)/python -W ignore tests/cpus.py $(if $(WORKERS),--workers $(WORKERS)) $(TESTS)
 
+bundle: setup
+	PIP_OPTIONS='$(PIP_OPTIONS)' $(BIN)/python benchmarks/bundle.py --python $(BUNDLE_PYTHON) --has $(HAS)
+
 lint: setup
 	$(BIN)/ruff check kd_plugin tools tests benchmarks
 	$(BIN)/mypy
@@ -77,4 +84,4 @@ demo-det: setup
 	$(BIN)/python -W ignore tools/demo.py det
 
 clean:
-	rm -rf .venv .venv-* work_dirs data
+	rm -rf .venv .venv-* work_dirs data bundle

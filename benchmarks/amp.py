@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from measure import record
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim.optimizer import amp_optimizer_wrapper
@@ -32,8 +33,8 @@ class LossRecorder(Hook):
         self.losses.append(float((outputs or {})['loss']))
 
 
-def train(path: str, precision: str, iterations: int, seed: int, folder: Path) -> str:
-    """Train one config in one precision; a line about how it went."""
+def train(path: str, precision: str, iterations: int, seed: int, folder: Path) -> None:
+    """Train one config in one precision, and say how it went."""
     cfg = Config.fromfile(path)
     cfg.train_cfg.update(max_iters=iterations, val_interval=iterations)
     cfg.param_scheduler[-1].end = iterations
@@ -51,8 +52,11 @@ def train(path: str, precision: str, iterations: int, seed: int, folder: Path) -
     runner.train()
     metrics = {k: v for k, v in runner.test().items() if k in ('mIoU', 'coco/bbox_mAP')}
     bad = sum(not math.isfinite(loss) for loss in recorder.losses)
-    return (f'{Path(path).stem}, {precision}, seed {seed}: {bad} of {iterations} losses not '
-            f'finite, loss at the end {statistics.mean(recorder.losses[-100:]):.3f}, {metrics}')
+    end = statistics.mean(recorder.losses[-100:])
+    record(f'{Path(path).stem}, {precision}, seed {seed}: {bad} of {iterations} losses not '
+           f'finite, loss at the end {end:.3f}, {metrics}',
+           benchmark='amp', config=Path(path).stem, precision=precision, seed=seed, bad=bad,
+           iterations=iterations, loss=end, **metrics)  # fmt: skip
 
 
 def main() -> None:
@@ -70,7 +74,7 @@ def main() -> None:
         amp_optimizer_wrapper.is_cuda_available = lambda: True
     for seed in args.seeds:
         for precision in precisions:
-            print(train(args.config, precision, args.iterations, seed, args.folder), flush=True)
+            train(args.config, precision, args.iterations, seed, args.folder)
 
 
 if __name__ == '__main__':

@@ -14,6 +14,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from measure import record
+
 BENCHMARKS = Path(__file__).resolve().parent
 PAIRS = {
     'retinanet': ('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
@@ -129,11 +131,13 @@ def main() -> None:
         (own, own_memory), (other, other_memory) = (
             zip(*steps[1:], strict=True) for steps in found.values())
         shares = [b / a for a, b in zip(own, other, strict=True)]
-        print(f'{pair} at {args.size[0]} x {args.size[1]}: mmrazor / ours '
-              f'{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}) of the '
-              f'time ({statistics.median(own):.2f} s here), '
-              f'{max(other_memory) / max(own_memory):.2f} of the peak memory '
-              f'({max(own_memory):.0f} MB here)', flush=True)
+        time_ratio, memory = statistics.median(shares), max(other_memory) / max(own_memory)
+        record(f'{pair} at {args.size[0]} x {args.size[1]}: mmrazor / ours {time_ratio:.2f} '
+               f'({min(shares):.2f} to {max(shares):.2f}) of the time '
+               f'({statistics.median(own):.2f} s here), {memory:.2f} of the peak memory '
+               f'({max(own_memory):.0f} MB here)',
+               benchmark='beside_mmrazor', pair=pair, size=args.size, ratio=time_ratio,
+               range=[min(shares), max(shares)], memory=memory)  # fmt: skip
 
 
 if __name__ == '__main__':

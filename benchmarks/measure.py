@@ -1,8 +1,13 @@
-"""Times and memory of functions, taken in turn in one process on a noisy machine."""
+"""Times and memory of functions, taken in turn in one process on a noisy machine.
+
+With ``MEASURED`` set to a file in the environment, every measurement is also a JSON line there.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -12,6 +17,19 @@ import torch
 
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 Functions = dict[str, Callable[[], object]]
+
+
+def record(line: str, **numbers: object) -> None:
+    """Print one measurement; ``numbers`` are what its table shows."""
+    print(line, flush=True)
+    if path := os.environ.get('MEASURED'):
+        with Path(path).open('a') as file:
+            file.write(json.dumps(numbers) + '\n')
+
+
+def quotients(slow: list[float], fast: list[float]) -> tuple[float, float]:
+    """How many times longer one takes: by the medians, and by the fastest calls."""
+    return statistics.median(slow) / statistics.median(fast), min(slow) / min(fast)
 
 
 def synchronize() -> None:
@@ -37,8 +55,8 @@ def times(functions: Functions, rounds: int) -> dict[str, list[float]]:
 
 def ratio(slow: list[float], fast: list[float]) -> str:
     """How many times longer one takes: by the medians, and by the fastest calls."""
-    medians = statistics.median(slow) / statistics.median(fast)
-    return f'{medians:.2f} (fastest calls: {min(slow) / min(fast):.2f})'
+    medians, fastest = quotients(slow, fast)
+    return f'{medians:.2f} (fastest calls: {fastest:.2f})'
 
 
 def extra_memory(function: Callable[[], object]) -> float:

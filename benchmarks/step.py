@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from batches import synthetic_batch, taking_images_of, training_size
-from measure import extra_memory, times
+from measure import extra_memory, record, times
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
@@ -32,12 +32,16 @@ from check_config import open_residual_branches, without_weights
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
-def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable]:
+def parts(
+    cfg: Config, size: tuple[int, int], images: int, amp: str | None = None
+) -> dict[str, Callable]:
     """The three functions that are timed, each of them one iteration."""
     init_default_scope(cfg.default_scope)
     # Weights and random numbers stay, so that every call, with and without distillation, has the
     # same RoIs: mmcv's RoIAlign takes far longer for large ones.
     cfg.optim_wrapper.optimizer.lr = 0.0
+    if amp:
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=amp)
     model_cfg = taking_images_of(size, without_weights(cfg.model))
     batch = synthetic_batch(cfg, size, images)
 
@@ -59,8 +63,14 @@ def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable
     distiller, distilled = trainable(model_cfg)
     data = distiller.data_preprocessor(copy.deepcopy(batch), True)
     torch.manual_seed(0)
-    teacher = teaching(distiller, data)
+    with autocast(amp):
+        teacher = autocast(amp)(teaching(distiller, data))
     return dict(student=plain, teacher=teacher, distilled=distilled)
+
+
+def autocast(amp: str | None) -> torch.autocast:
+    """What an AmpOptimWrapper runs the forward passes in; nothing without one."""
+    return torch.autocast(DEVICE, getattr(torch, amp or 'bfloat16'), enabled=amp is not None)
 
 
 def teaching(distiller: torch.nn.Module, data: dict) -> Callable[[], dict]:
@@ -74,35 +84,47 @@ def teaching(distiller: torch.nn.Module, data: dict) -> Callable[[], dict]:
         lambda: distiller._teach(**data, wanted=distiller._wanted(entries), rois=rois))
 
 
-def read_arguments(description: str | None) -> argparse.Namespace:
-    """Configs, image size, batch size and rounds."""
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """Of configs, image size, batch size and rounds."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('configs', nargs='+')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
                         help='of the images; by default what the config trains at')
     parser.add_argument('--images', type=int, default=2, help='in the batch')
     parser.add_argument('--rounds', type=int, default=7)
+    return parser
+
+
+def read_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse, and keep quiet what is not measured."""
     warnings.filterwarnings('ignore')
     MMLogger.get_instance('benchmark', log_level='ERROR')
     return parser.parse_args()
 
 
 def main() -> None:
-    args = read_arguments(__doc__)
+    parser = argument_parser(__doc__)
+    parser.add_argument('--amp', choices=['float16', 'bfloat16'],
+                        help='train in mixed precision, which needs a GPU')
+    args = read_arguments(parser)
     for path in args.configs:
         cfg = Config.fromfile(path)
         size = tuple(args.size) if args.size else training_size(cfg)
-        functions = parts(cfg, size, args.images)
+        functions = parts(cfg, size, args.images, args.amp)
         found = times(functions, args.rounds)
         shares = [d / (s + t) for s, t, d in zip(*found.values(), strict=True)]
         fastest = min(found['distilled']) / (min(found['student']) + min(found['teacher']))
         memory = {name: extra_memory(functions[name]) for name in ('student', 'distilled')}
-        print(f'{Path(path).stem} at {args.images} x {size[0]} x {size[1]}: step / floor '
-              f'{statistics.median(shares):.3f} (fastest calls: {fastest:.3f}); '
-              + ', '.join(f'{name} {1e3 * statistics.median(v):.0f} ms'
-                          for name, v in found.items())
-              + f'; memory of a step {memory["distilled"] / memory["student"]:.2f} of the '
-              "student's", flush=True)  # fmt: skip
+        milliseconds = {name: 1e3 * statistics.median(v) for name, v in found.items()}
+        share, more = statistics.median(shares), memory['distilled'] / memory['student']
+        record(f'{Path(path).stem} at {args.images} x {size[0]} x {size[1]}, '
+               f'{args.amp or "float32"}: step / floor {share:.3f} '
+               f'(fastest calls: {fastest:.3f}); '
+               + ', '.join(f'{name} {value:.0f} ms' for name, value in milliseconds.items())
+               + f"; memory of a step {more:.2f} of the student's",
+               benchmark='step', config=Path(path).stem, images=args.images, size=list(size),
+               precision=args.amp or 'float32', ratio=share, fastest=fastest, memory=more,
+               milliseconds=milliseconds)  # fmt: skip
 
 
 if __name__ == '__main__':

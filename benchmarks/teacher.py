@@ -13,7 +13,7 @@ from pathlib import Path
 import step
 import torch
 from batches import synthetic_batch, taking_images_of, training_size
-from measure import ratio, times
+from measure import quotients, record, times
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from step import open_residual_branches, without_weights
@@ -24,6 +24,7 @@ from kd_plugin.teacher import build_model
 OPTIONS: dict[str, dict] = {
     'fp32': {},
     'bfloat16': dict(dtype='bfloat16'),
+    'float16': dict(dtype='float16'),
     'channels_last': dict(channels_last=True),
     'compile': dict(compile=True),
 }
@@ -53,20 +54,27 @@ def change(expected: list[Tensor], got: list[Tensor]) -> float:
 
 
 def main() -> None:
-    args = step.read_arguments(__doc__)
+    parser = step.argument_parser(__doc__)
+    parser.add_argument('--options', nargs='+', choices=list(OPTIONS)[1:],
+                        default=['bfloat16', 'channels_last', 'compile'])
+    args = step.read_arguments(parser)
     for path in args.configs:
         cfg = Config.fromfile(path)
         init_default_scope(cfg.default_scope)
         size = tuple(args.size) if args.size else training_size(cfg)
         batch = synthetic_batch(cfg, size, args.images)
         functions = {name: teacher_under(cfg, size, batch, options)
-                     for name, options in OPTIONS.items()}
+                     for name, options in OPTIONS.items() if name in ('fp32', *args.options)}
         expected = functions['fp32']()
         found = times(functions, args.rounds)
-        for name in [name for name in OPTIONS if name != 'fp32']:
-            print(f'{Path(path).stem} at {args.images} x {size[0]} x {size[1]}, {name}: fp32 / '
-                  f'this {ratio(found["fp32"], found[name])}, moved by '
-                  f'{change(expected, functions[name]()):.1e}', flush=True)  # fmt: skip
+        for name in args.options:
+            medians, fastest = quotients(found['fp32'], found[name])
+            moved = change(expected, functions[name]())
+            record(f'{Path(path).stem} at {args.images} x {size[0]} x {size[1]}, {name}: fp32 / '
+                   f'this {medians:.2f} (fastest calls: {fastest:.2f}), moved by {moved:.1e}',
+                   benchmark='teacher', config=Path(path).stem, images=args.images,
+                   size=list(size), option=name, ratio=medians, fastest=fastest,
+                   moved=moved)  # fmt: skip
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ TESTS ?=
 WORKERS ?=
 # For make bundle: the other machine's Python, and the packages that it has besides torch.
 BUNDLE_PYTHON ?= 3.12
-HAS ?= numpy scipy matplotlib pillow scikit-learn
+HAS ?= numpy scipy matplotlib pillow scikit-learn opencv-python-headless
 # Which OpenMMLab packages: requirements/$(STACK).txt. Each stack has an environment of its own.
 STACK ?= official
 

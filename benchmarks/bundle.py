@@ -17,9 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Newest first; pip takes what any of them names.
-PLATFORMS = [f'manylinux_2_{minor}_x86_64' for minor in (28, 27, 24, 17)] + ['manylinux2014_x86_64']
+PLATFORMS = [*(f'manylinux_2_{minor}_x86_64' for minor in (28, 27, 24, 17)),
+             'manylinux2014_x86_64']  # fmt: skip
 # Large packages that a scientific Python has.
-HAS = ['numpy', 'scipy', 'matplotlib', 'pillow', 'scikit-learn']
+HAS = ['numpy', 'scipy', 'matplotlib', 'pillow', 'scikit-learn', 'opencv-python-headless']
 
 
 def requirements(name: str) -> list[str]:
@@ -62,7 +63,8 @@ def main() -> None:
     for wheel in wheels.glob('*.whl'):
         if project(wheel.name) in has:
             wheel.unlink()
-    subprocess.run(['git', 'archive', '-o', args.out / 'project.tar', 'HEAD'], cwd=ROOT, check=True)
+    subprocess.run(['git', 'archive', '-o', args.out / 'project.tar', 'HEAD'], cwd=ROOT,
+                   check=True)  # fmt: skip
     script = shutil.copy(ROOT / 'benchmarks/on_a_gpu.sh', args.out / 'run.sh')
     size = sum(path.stat().st_size for path in args.out.rglob('*') if path.is_file())
     print(f'{args.out}: {size / 2**20:.0f} MB for Python {args.python}. Copy it to the machine '

@@ -25,11 +25,12 @@ import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .drawing import CELLS, background, blend, brighter, glyphs, warp
 
 CLASSES = tuple('0123456789')
 PALETTE = (
@@ -42,13 +43,8 @@ MIN_VISIBLE = 0.4  # of a digit's own mask
 _FORMAT = 2  # raise whenever the same settings come to give other files
 _STAMP = 'digit_scenes.json'
 _TRAIN_DIGITS, _ALL_DIGITS = 1400, 1797
-_CELLS = 8  # side of scikit-learn's images
-_FINE = 16  # steps to a cell when a glyph is turned, by nearest neighbour
 _TRIES = 40  # positions tried before a digit is left out
 _THRESHOLD = 0.4  # intensity of 1 above which a pixel belongs to the digit
-_FIELD = 4  # background colour cells along a side
-_BASE, _SPREAD = (40.0, 120.0), 35.0  # a scene's mean colour, and how far cells stray from it
-_CONTRAST = (60.0, 130.0)  # what a digit's strongest channel adds to the colours below it
 _NOISE = (8.0, 14.0)
 _MAX_ANGLE = math.radians(20)
 
@@ -86,7 +82,7 @@ class Settings:
             value = getattr(self, name)
             if not _is_int(value) or value < least:
                 raise ValueError(f'{name}={value!r}: write an integer of at least {least}')
-        for name, least in (('digits', 1), ('scale', _CELLS)):
+        for name, least in (('digits', 1), ('scale', CELLS)):
             pair = getattr(self, name)
             if not (isinstance(pair, (tuple, list)) and len(pair) == 2
                     and all(map(_is_int, pair)) and least <= pair[0] <= pair[1]):
@@ -135,9 +131,9 @@ def make_scene(settings: Settings, split: str, index: int) -> Scene:
     pool = split_digits(split)
     rng = np.random.default_rng(
         np.random.SeedSequence([settings.seed, SPLITS.index(split), index]))
-    glyphs, labels = _glyphs()
+    shapes, labels = glyphs()
     size = settings.size
-    canvas = _background(rng, size)
+    canvas = background(rng, size)
     owner = np.full((size, size), -1)  # which digit is on top
     placed: list[tuple[int, int]] = []  # source, own area
     for _ in range(rng.integers(*settings.digits, endpoint=True)):
@@ -146,13 +142,13 @@ def make_scene(settings: Settings, split: str, index: int) -> Scene:
         angle = rng.uniform(-_MAX_ANGLE, _MAX_ANGLE)
         for _ in range(_TRIES):
             centre = rng.uniform(side / 2, size - side / 2, 2)
-            alpha = _warp(glyphs[source], size, centre, side, angle)
+            alpha = warp(shapes[source], size, centre, side, angle)
             own = alpha > _THRESHOLD
             layered = np.where(own, len(placed), owner)
             areas = np.array([area for _, area in placed] + [int(own.sum())])
             seen = np.bincount(layered[layered >= 0], minlength=len(areas))
             if own.any() and (seen >= MIN_VISIBLE * areas).all():
-                canvas = _blend(canvas, alpha, _brighter(rng, canvas[own].mean(0)))
+                canvas = blend(canvas, alpha, brighter(rng, canvas[own].mean(0)))
                 owner = layered
                 placed.append((source, int(areas[-1])))
                 break
@@ -280,67 +276,3 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
     import cv2
 
     path.write_bytes(cv2.imencode('.png', np.ascontiguousarray(pixels))[1].tobytes())
-
-
-@cache
-def _glyphs() -> tuple[np.ndarray, np.ndarray]:
-    """Intensities (1797, 8, 8) in 0..1 and labels (1797,)."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    return digits.images / 16, digits.target
-
-
-# Resampling is done here rather than by OpenCV, whose releases round differently.
-
-def _cubic(at: np.ndarray, cells: int) -> np.ndarray:
-    """Cubic convolution weights of ``cells`` samples for positions ``at``: (*at.shape, cells)."""
-    far = np.maximum(2 - np.abs(at[..., None] - np.arange(cells)), 0)
-    past = far - 1
-    near = np.maximum(past, 0)
-    return 0.5 * past * far * far + (1 - 2 * near) * near * near
-
-
-def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Smooth colours (size, size, 3)."""
-    cells = _FIELD + 2  # one cell around, so that all positions have four neighbours
-    field = rng.uniform(*_BASE, 3) + rng.uniform(-_SPREAD, _SPREAD, (cells, cells, 3))
-    weights = _cubic(np.linspace(1, _FIELD, size), cells)
-    rows = (weights @ field.reshape(cells, -1)).reshape(size, cells, 3)
-    return (weights @ rows).clip(0, 255)
-
-
-@cache
-def _finer() -> np.ndarray:
-    """Weights that resample a glyph from 2 cells before its first to 2 cells past its last."""
-    steps = np.arange((_CELLS + 3) * _FINE + 1)
-    return _cubic(steps / _FINE - 2, _CELLS)
-
-
-def _warp(glyph: np.ndarray, size: int, centre: np.ndarray, side: int,
-          angle: float) -> np.ndarray:
-    """Intensity (size, size) in 0..1 of ``glyph`` turned by ``angle`` around ``centre`` (x, y)."""
-    weights = _finer()
-    fine = weights @ glyph @ weights.T
-    dx = np.arange(size) + 0.5 - centre[0]
-    dy = np.arange(size)[:, None] + 0.5 - centre[1]
-    cells = _FINE * _CELLS / side
-    cos, sin = math.cos(angle) * cells, math.sin(angle) * cells
-    middle, last = len(fine) / 2, len(fine) - 1  # half a step on, as astype rounds down
-    rows = (cos * dy - sin * dx + middle).clip(0, last).astype(int)
-    columns = (cos * dx + sin * dy + middle).clip(0, last).astype(int)
-    return fine[rows, columns].clip(0, 1)
-
-
-def _brighter(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
-    """A colour (3,) in 0..255 that is ``colour`` (3,) lit by a light of random hue.
-
-    Digits are never darker than what they cover: a stroke that may differ in any direction of
-    colour space takes networks of demo size far longer to find than to read.
-    """
-    light = rng.uniform(0, 1, 3)
-    return np.minimum(colour + rng.uniform(*_CONTRAST) * light / light.max(), 255)
-
-
-def _blend(canvas: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    return canvas + alpha[..., None] * (colour - canvas)

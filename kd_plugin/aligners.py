@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 
 class Resize(nn.Module):
-    """Bilinear resize of the student's map to the teacher's height and width."""
+    """Bilinear resize of the student's map to the teacher's height and width.
+
+    Example:
+        >>> import torch
+        >>> Resize()(torch.randn(2, 16, 8, 8), (12, 12)).shape
+        torch.Size([2, 16, 12, 12])
+    """
 
     def forward(self, student: Tensor, size: tuple[int, int]) -> Tensor:
         """[N, D, h, w] and (H, W) → [N, D, H, W]; the map itself where sizes agree."""
@@ -24,6 +30,11 @@ class Conv1x1(Resize):
     Args:
         student_channels: Channels of the student's map.
         teacher_channels: Channels of the teacher's map.
+
+    Example:
+        >>> import torch
+        >>> Conv1x1(16, 64)(torch.randn(2, 16, 8, 8), (12, 12)).shape
+        torch.Size([2, 64, 12, 12])
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:
@@ -57,6 +68,16 @@ def build_aligners(
 
     Raises:
         ValueError: An unknown kind, or tensors that are no maps.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = [torch.randn(2, 16, 8, 8)], [torch.randn(2, 64, 8, 8)]
+        >>> build_aligners('conv1x1', student, teacher)
+        ModuleList(
+          (0): Conv1x1(
+            (conv): Conv2d(16, 64, kernel_size=(1, 1), stride=(1, 1))
+          )
+        )
     """
     if kind not in ALIGNERS:
         options = '; '.join(f'{name!r}: {meaning}' for name, meaning in ALIGNERS.items())

@@ -22,6 +22,10 @@ def state_of(checkpoint: Any) -> dict[str, Any]:
 
     Raises:
         ValueError: It is something else.
+
+    Example:
+        >>> state_of({'meta': {}, 'state_dict': {'bias': 0.0}})
+        {'bias': 0.0}
     """
     if isinstance(checkpoint, dict):
         checkpoint = checkpoint.get('state_dict', checkpoint)
@@ -42,6 +46,13 @@ def student_state(checkpoint: Any) -> dict[str, Any]:
 
     Raises:
         ValueError: Nothing that looks like a student is in it.
+
+    Example:
+        >>> import torch
+        >>> checkpoint = {'state_dict': {'student.head.bias': torch.zeros(1),
+        ...                              'teacher.head.bias': torch.ones(1)}}
+        >>> student_state(checkpoint)
+        {'head.bias': tensor([0.])}
     """
     state = state_of(checkpoint)
     state = {key.removeprefix('module.'): value for key, value in state.items()}
@@ -64,7 +75,13 @@ def student_state(checkpoint: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Metadata in types that need no allow-list; of what has none, its text."""
+    """Metadata in types that need no allow-list; of what has none, its text.
+
+    Example:
+        >>> import numpy as np
+        >>> plain({'classes': np.array(['cat', 'dog']), 'scale': np.float32(0.5)})
+        {'classes': ['cat', 'dog'], 'scale': 0.5}
+    """
     if isinstance(value, dict):
         return {plain(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -65,6 +65,11 @@ def is_constant(norm: Tensor, mean: Tensor, length: int | Tensor) -> Tensor:
 
     Returns:
         Booleans in the shape of ``norm``.
+
+    Example:
+        >>> row = torch.tensor([0.1, 0.1, 0.1])
+        >>> is_constant((row - row.mean()).norm(), row.mean(), 3)
+        tensor(True)
     """
     rounding = _ROUNDINGS * torch.finfo(norm.dtype).eps * length**0.5
     return norm <= rounding * mean.abs()
@@ -88,6 +93,13 @@ def pearson(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) -> Tensor:
 
     Raises:
         ValueError: ``x`` and ``y`` differ in shape.
+
+    Example:
+        >>> student = torch.tensor([[0.7, 0.2, 0.1]])
+        >>> pearson(student, 3 * student + 1).round(decimals=4)
+        tensor([1.])
+        >>> pearson(student, torch.ones(1, 3))  # a constant row
+        tensor([0.])
     """
     _check_same_shape(x, y)
     x, y = _widen(x), _widen(y)
@@ -103,6 +115,11 @@ def pearson_distance(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) ->
     """``1 - pearson(x, y)`` (DIST+ eq. 6): 0 for a positive affine map, 2 for opposite rows.
 
     Arguments, result shape and errors are those of :func:`pearson`; values in [0, 2].
+
+    Example:
+        >>> student = torch.tensor([[0.7, 0.2, 0.1]])
+        >>> pearson_distance(student, -student).round(decimals=4)
+        tensor([2.])
     """
     return 1 - pearson(x, y, dim, eps)
 
@@ -112,6 +129,10 @@ def cosine_distance(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) -> 
 
     Arguments, result shape and errors are those of :func:`pearson`; values in [0, 2], 1 where a
     row is zero.
+
+    Example:
+        >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
+        tensor([1.])
     """
     _check_same_shape(x, y)
     x, y = _widen(x), _widen(y)
@@ -128,6 +149,10 @@ def kl_distance(student: Tensor, teacher: Tensor, dim: Dims = -1, eps: float = 1
     distribution by itself.
 
     Arguments, result shape and errors are those of :func:`pearson`; values in [0, inf).
+
+    Example:
+        >>> kl_distance(torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0]])).round(decimals=3)
+        tensor([0.6930])
     """
     _check_same_shape(student, teacher)
     student, teacher = _widen(student), _widen(teacher)
@@ -151,6 +176,13 @@ def inter_class_distance(
 
     Raises:
         ValueError: The shapes differ.
+
+    Example:
+        >>> student, teacher = torch.randn(2, 512, 81).softmax(-1)
+        >>> inter_class_distance(student, teacher).shape
+        torch.Size([])
+        >>> bool(inter_class_distance(student, student) < 1e-5)
+        True
     """
     return _mean(distance(student, teacher, dim=1))
 
@@ -161,6 +193,13 @@ def intra_class_distance(
     """Mean over classes of the distance between the classes' columns (DIST+ eq. 9).
 
     Arguments, result and errors are those of :func:`inter_class_distance`.
+
+    Example:
+        The scale of a class's column does not matter:
+
+        >>> student = torch.randn(512, 81).softmax(-1)
+        >>> bool(intra_class_distance(student, student * torch.arange(1, 82)) < 1e-5)
+        True
     """
     if len(student) == 0:
         return _mean(distance(student, teacher, dim=1))
@@ -182,6 +221,13 @@ def channel_distance(
 
     Raises:
         ValueError: The shapes differ.
+
+    Example:
+        Nor does that of a position, or of an image:
+
+        >>> student = torch.randn(2, 256, 20, 30)
+        >>> bool(channel_distance(student, 5 * student - 2) < 1e-5)
+        True
     """
     return _mean(distance(student, teacher, dim=1))
 
@@ -192,6 +238,13 @@ def spatial_distance(
     """Mean over images of the distance between their channel-averaged maps (DIST+ eq. 16).
 
     Arguments, result and errors are those of :func:`channel_distance`.
+
+    Example:
+        Only the mean over channels counts:
+
+        >>> student = torch.randn(2, 256, 20, 30)
+        >>> bool(spatial_distance(student, student.roll(1, dims=1)) < 1e-5)
+        True
     """
     _check_same_shape(student, teacher)
     student, teacher = (_widen(x).mean(1).flatten(1) for x in (student, teacher))
@@ -214,6 +267,12 @@ def non_target_distance(
 
     Raises:
         ValueError: The shapes differ.
+
+    Example:
+        >>> student, target = torch.randn(512, 81).softmax(-1), torch.randint(81, (512,))
+        >>> teacher = student.scatter(1, target[:, None], 0.9)  # differs in the target's column
+        >>> bool(non_target_distance(student, teacher, target) < 1e-5)
+        True
     """
     _check_same_shape(student, teacher)
     columns = torch.arange(student.shape[1] - 1, device=student.device)

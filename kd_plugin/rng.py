@@ -35,7 +35,15 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Whatever the block draws, the random state after it is the one before it."""
+    """Whatever the block draws, the random state after it is the one before it.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> with preserved_random_state():
+        ...     drawn = torch.rand(1)
+        >>> torch.equal(torch.rand(1), drawn)
+        True
+    """
     state = get_random_state()
     try:
         yield

@@ -22,6 +22,14 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
 
     Raises:
         ValueError: There is none; the message lists the closest paths.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
+        >>> find_module(model, '1')
+        ReLU()
+        >>> find_module(model, '2')
+        Traceback (most recent call last):
+        ValueError: Sequential has no module '2'; the closest are: 0, 1
     """
     try:
         # Not by named_modules(): wrappers of modules (FSDP's, say) have a part of their own there.
@@ -44,6 +52,11 @@ def flatten(output: Any, path: str) -> list[Tensor]:
 
     Raises:
         TapError: The output holds something else than tensors, tuples and lists.
+
+    Example:
+        >>> import torch
+        >>> [t.shape[1] for t in flatten((torch.ones(1, 3), [torch.ones(1, 5)]), 'neck')]
+        [3, 5]
     """
     if isinstance(output, Tensor):
         return [output]
@@ -96,6 +109,14 @@ class Taps:
 
     Raises:
         ValueError: A path that does not exist.
+
+    Example:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> with Taps(model, outputs=['0']) as taps:
+        ...     _ = model(torch.randn(5, 4))
+        >>> [tuple(tensor.shape) for tensor in taps.take('0')]
+        [(5, 8)]
     """
 
     def __init__(

@@ -116,6 +116,10 @@ def split_digits(split: str) -> range:
 
     Raises:
         ValueError: ``split`` is neither ``'train'`` nor ``'val'``.
+
+    Example:
+        >>> split_digits('val')
+        range(1400, 1797)
     """
     if split not in SPLITS:
         raise ValueError(f'split={split!r}: write one of {SPLITS}')
@@ -127,6 +131,11 @@ def make_scene(settings: Settings, split: str, index: int) -> Scene:
 
     Raises:
         ValueError: ``split`` is neither ``'train'`` nor ``'val'``.
+
+    Example:
+        >>> scene = make_scene(Settings(size=64), 'train', 0)
+        >>> scene.image.shape, 1 <= len(scene.digits) <= 3
+        ((64, 64, 3), True)
     """
     pool = split_digits(split)
     rng = np.random.default_rng(

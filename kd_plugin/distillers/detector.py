@@ -74,6 +74,19 @@ class DetectorDistiller(BaseDistiller):
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> config = Config.fromstring('''
+        ... _base_ = 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py'
+        ... model = dict(
+        ...     _delete_=True, type='DetectorDistiller', student={{_base_.model}},
+        ...     teacher=dict(config='mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'),
+        ...     distill='dist-plus')
+        ... ''', '.py')
+        >>> distiller = MODELS.build(config.model)  # mmengine's Runner does the same
+        >>> [entry.name for entry in distiller.entries]
+        ['dist', 'features']
     """
 
     scope = 'mmdet'

@@ -38,6 +38,21 @@ class SegmentorDistiller(BaseDistiller):
 
     Raises:
         ValueError: Whatever of it does not fit together, at build time.
+
+    Example:
+        >>> from mmengine.config import Config
+        >>> config = Config.fromstring('''
+        ... _base_ = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+        ... data_preprocessor = dict(size=(64, 64))
+        ... model = dict(
+        ...     _delete_=True, type='SegmentorDistiller', student={{_base_.model}},
+        ...     teacher=dict(config='mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
+        ...     distill='dist')
+        ... ''', '.py')
+        >>> config.model.data_preprocessor = config.data_preprocessor  # as mmengine's Runner does
+        >>> distiller = MODELS.build(config.model)
+        >>> [entry.loss.loss_weight for entry in distiller.entries]  # decode head, auxiliary head
+        [1.0, 0.4]
     """
 
     scope = 'mmseg'

@@ -42,6 +42,14 @@ class AcclimationLoss(LogitLoss):
 
     Raises:
         ValueError: An unknown activation or relation, or a tau that is not positive.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.randn(2, 512, 81).requires_grad_().unbind()
+        >>> loss = AcclimationLoss()(student, teacher, torch.randint(81, (512,)))
+        >>> taught = torch.autograd.grad(loss, (student, teacher), materialize_grads=True)
+        >>> [bool(gradient.any()) for gradient in taught]
+        [False, True]
     """
 
     def __init__(

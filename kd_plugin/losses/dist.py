@@ -38,6 +38,15 @@ class DISTLoss(LogitLoss):
     Raises:
         ValueError: An unknown activation or relation, a tau that is not positive, or a
             global_batch of another relation than Pearson's.
+
+    Example:
+        >>> import torch
+        >>> loss = DISTLoss()  # in a config: loss=dict(type='DISTLoss')
+        >>> student, teacher = torch.randn(2, 512, 81)  # boxes
+        >>> loss(student.requires_grad_(), teacher).backward()
+        >>> anchors = DISTLoss(activation='sigmoid', num_classes=80)
+        >>> anchors(*torch.randn(2, 1, 9 * 80, 10, 16)).shape
+        torch.Size([])
     """
 
     def __init__(

@@ -13,6 +13,11 @@ class FeatureMimicLoss(nn.Module):
 
     Args:
         loss_weight: Factor of the result.
+
+    Example:
+        >>> import torch
+        >>> FeatureMimicLoss()(torch.zeros(2, 256, 20, 30), torch.ones(2, 256, 20, 30))
+        tensor(1.)
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:

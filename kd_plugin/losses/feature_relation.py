@@ -30,6 +30,13 @@ class FeatureRelationLoss(nn.Module):
 
     Raises:
         ValueError: An unknown relation.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = torch.randn(2, 2, 256, 20, 30)
+        >>> loss = FeatureRelationLoss()
+        >>> bool(loss(3 * student + 1, student) < 1e-4 < loss(student, teacher))
+        True
     """
 
     def __init__(

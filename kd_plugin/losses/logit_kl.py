@@ -25,6 +25,12 @@ class LogitKLLoss(LogitLoss):
 
     Raises:
         ValueError: An unknown activation, or a tau that is not positive.
+
+    Example:
+        >>> import torch
+        >>> teacher = torch.randn(512, 81)
+        >>> LogitKLLoss(tau=4.0)(teacher + 7, teacher).abs().round(decimals=3)
+        tensor(0.)
     """
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:

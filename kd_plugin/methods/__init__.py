@@ -65,7 +65,16 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
 
 
 def config_text(plan: Plan) -> str:
-    """A plan as lines of a config."""
+    """A plan as lines of a config.
+
+    Example:
+        >>> entry = dict(name='fpn', student='neck', teacher='neck',
+        ...              loss=dict(type='FeatureMimicLoss'))
+        >>> print(config_text(Plan([entry])))
+        distill=[
+            dict(name='fpn', student='neck', teacher='neck', loss=dict(type='FeatureMimicLoss')),
+        ]
+    """
     lines = ['distill=[', *(f'    {_text(entry)},' for entry in plan.entries), ']']
     if plan.acclimation is not None:
         lines[-1] += ','

@@ -5,7 +5,7 @@ import pairs
 import pytest
 import torch
 
-from kd_plugin.methods import survey
+from kd_plugin.methods import make_plan, survey
 from kd_plugin.teacher import build_model
 
 # Masks are not what a box head's loss is about.
@@ -25,6 +25,26 @@ def test_the_classification_layers_are_those_written_by_hand(case, scope):
     assert own == {'sigmoid' if case.name == 'Fast-SCNN' else case.activation}
     assert all(tap.columns % tap.classes in (0, 1) for tap in found.logits)
     assert case.features in found.features
+
+
+PAIRS = [(case, 'mmdet') for case in architectures.DETECTORS if 'masks' not in case.name]
+PAIRS += [(case, 'mmseg') for case in architectures.SEGMENTORS]
+
+
+@pytest.mark.parametrize(('case', 'scope'), PAIRS, ids=lambda value: getattr(value, 'name', None))
+def test_a_pairs_taps_are_those_written_by_hand(case, scope):
+    student, teacher = (
+        build_model(make(width), scope)
+        for make, width in ((case.model, 8), (case.teacher or case.model, 16)))
+    plan = make_plan('dist-features', student, teacher, scope)
+    *logits, features = [(entry['student'], entry['teacher']) for entry in plan.entries]
+    assert logits == list(zip(case.logits, case.teacher_logits or case.logits, strict=True))
+    # By hand all maps of a backbone were listed where it has no stages of its own by name.
+    assert {f'{path}.'.startswith(f'{case.features}.') for path in features} == {True}
+
+
+def test_the_pairs_are_many():
+    assert len(PAIRS) >= 25
 
 
 def test_auxiliary_heads_have_the_weight_of_their_task_loss():

@@ -39,11 +39,8 @@ def commands(mmrazor: str | None, gpus: int) -> dict[str, list[str]]:
         'losses': ['benchmarks/losses.py', '--images', '2'],
         'losses-float16': ['benchmarks/losses.py', '--images', '2', '--dtype', 'float16'],
         'losses-bfloat16': ['benchmarks/losses.py', '--images', '2', '--dtype', 'bfloat16'],
-        'step': ['benchmarks/step.py', *configs('dist', 'dist-plus')],
-        'step-float16': ['benchmarks/step.py', '--amp', 'float16', *configs('dist', 'dist-plus')],
-        # mmcv's RoI operators know no bfloat16.
-        'step-bfloat16': ['benchmarks/step.py', '--amp', 'bfloat16',
-                          *configs('dist', 'dist-plus', pairs=(RETINANET, DEEPLAB, PSPNET))],
+        'step': ['benchmarks/step.py', *configs('dist-plus', 'dist'),
+                 '--precisions', 'float32', 'float16', 'bfloat16'],
     }  # fmt: skip
     if mmrazor:
         found['beside_mmrazor'] = ['benchmarks/beside_mmrazor.py', '--mmrazor', mmrazor,

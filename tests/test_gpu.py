@@ -1,6 +1,9 @@
 """What holds on a CPU holds on a GPU, in every precision, and the host does not wait for it."""
 
 import copy
+import socket
+import subprocess
+import sys
 import warnings
 
 import pairs
@@ -173,3 +176,19 @@ def test_teachers_options_change_no_more_than_rounding(kind, options):
         losses.append({entry.key: found[entry.key] for entry in distiller.entries})
     for key, value in losses[0].items():
         torch.testing.assert_close(losses[1][key], value, rtol=0.1, atol=0.1)
+
+
+def test_a_launched_process_trains_with_synchronised_norms(tmp_path, digits):
+    cfg = pairs.training(pairs.pair('pspnet'), tmp_path / 'run', digits, seg=True, max_iters=2,
+                         **copy.deepcopy(pairs.NO_VALIDATION))  # fmt: skip
+    cfg.sync_bn = 'torch'
+    cfg.dump(tmp_path / 'config.py')
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=1',
+         f'--master_port={port}', 'tools/train.py', str(tmp_path / 'config.py'), '--launcher',
+         'pytorch'], check=True)  # fmt: skip
+    last = torch.load(tmp_path / 'run/student_last.pth', weights_only=True)['state_dict']
+    assert all(value.isfinite().all() for value in last.values())

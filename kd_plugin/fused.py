@@ -7,6 +7,9 @@ column that the entry is in, ``a·x + b·y + c`` with numbers a, b, c of that ro
 passes are compiled by ``torch.compile`` to loops that keep nothing; where it cannot (no C++
 compiler, no Triton) the same code runs uncompiled (:mod:`kd_plugin.compiled`).
 
+On a CPU the sums are taken tile by tile, in one reading of memory, around guesses of the means. On
+a GPU each call from the host costs more: there the value, means included, is one function.
+
 Shapes: M images or anchors, C classes or channels, P positions; rows run along C, columns along M
 and P.
 """
@@ -22,11 +25,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kd_plugin.compiled import Compiled
-from kd_plugin.functional import is_constant
+from kd_plugin.sums import coefficients, sums_of
 
 # Tensors with fewer entries gain nothing from a compiled kernel.
 MIN_SIZE = 2**17
-_EPS = 1e-8
 # About how many entries the guess of a mean comes from.
 _SAMPLE = 8
 # Entries of a tile that fits a core's cache, see _tiles.
@@ -38,36 +40,9 @@ def pays(student: Tensor) -> bool:
     return student.numel() >= MIN_SIZE and student.dtype != torch.float64
 
 
-# ---------------------------------------------------------------------- sums and coefficients
-
-
-def _sums(x: Tensor, y: Tensor, near_x: Tensor, near_y: Tensor, dims: tuple) -> Tensor:
-    """Sums of x, y, x², y² and x·y over ``dims``, after ``near_*`` is subtracted: [5, …].
-
-    The closer that is to the mean, the fewer digits are lost.
-    """
-    u, v = x - near_x, y - near_y
-    return torch.stack([part.sum(dims) for part in (u, v, u * u, v * v, u * v)])
-
-
-def _coefficients(
-    sums: Tensor, near_x: Tensor, near_y: Tensor, length: int | Tensor
-) -> tuple[Tensor, Tensor]:
-    """Correlations […] from :func:`_sums` [5, …], and their gradients' a, b, c: [3, …]."""
-    u, v = sums[:2] / length
-    mean_x, mean_y = u + near_x, v + near_y
-    xx, yy, xy = sums[2] - length * u * u, sums[3] - length * v * v, sums[4] - length * u * v
-    norm_x, norm_y = xx.clamp_min(0).sqrt(), yy.clamp_min(0).sqrt()
-    product = norm_x * norm_y + _EPS
-    correlation = xy / product
-    b = 1 / product
-    a = -correlation * norm_y * b / norm_x
-    constant = is_constant(norm_x, mean_x, length) | is_constant(norm_y, mean_y, length)
-    gradient = torch.stack([a, b, -a * mean_x - b * mean_y])
-    return correlation.masked_fill(constant, 0.0), gradient.masked_fill(constant, 0.0)
-
-
-# ---------------------------------------------------------------------- logits
+def _whole(student: Tensor) -> bool:
+    """Whether all of the value is one compiled function."""
+    return student.is_cuda
 
 
 def _probabilities(logits: Tensor, activation: str, scale: float) -> Tensor:
@@ -82,13 +57,15 @@ def _logit_sums(
     x = _probabilities(student, activation, scale)
     y = _probabilities(teacher, activation, scale)
     rows_x, rows_y, columns_x, columns_y = near
-    return (_sums(x, y, rows_x, rows_y, (1,)),
-            _sums(x, y, columns_x, columns_y, (0, 2)))  # fmt: skip
+    return (sums_of(x, y, rows_x, rows_y, (1,)),
+            sums_of(x, y, columns_x, columns_y, (0, 2)))  # fmt: skip
 
 
 def _logit_gradient(
-    student: Tensor, teacher: Tensor, rows: Tensor, columns: Tensor, activation: str, scale: float
-) -> Tensor:
+    student: Tensor, teacher: Tensor, rows: Tensor, columns: Tensor, grad: Tensor,
+    activation: str, scale: float,
+) -> Tensor:  # fmt: skip
+    rows, columns = rows * (grad * scale), columns * (grad * scale)
     x = _probabilities(student, activation, scale)
     y = _probabilities(teacher, activation, scale)
     a, b, c = (
@@ -101,8 +78,29 @@ def _logit_gradient(
     return gradient.to(student.dtype)
 
 
+def _logit_value(
+    student: Tensor, teacher: Tensor, activation: str, scale: float, inter_weight: float,
+    intra_weight: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The weighted distances, and their gradients' a, b, c by row [3, M, P] and column [3, C]."""
+    x = _probabilities(student, activation, scale)
+    y = _probabilities(teacher, activation, scale)
+    images, classes, positions = student.shape
+    rows_x, rows_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
+    columns_x, columns_y = x.mean((0, 2))[:, None], y.mean((0, 2))[:, None]
+    inter, by_row = coefficients(
+        sums_of(x, y, rows_x, rows_y, (1,)), rows_x[:, 0], rows_y[:, 0], classes)
+    intra, by_column = coefficients(
+        sums_of(x, y, columns_x, columns_y, (0, 2)), columns_x[:, 0], columns_y[:, 0],
+        images * positions)
+    value = inter_weight * (1 - inter).mean() + intra_weight * (1 - intra).mean()
+    return (value, by_row * (-inter_weight / (images * positions)),
+            by_column * (-intra_weight / classes))  # fmt: skip
+
+
 _logit_sums_fast = Compiled(_logit_sums)
 _logit_gradient_fast = Compiled(_logit_gradient)
+_logit_value_fast = Compiled(_logit_value)
 
 
 class _LogitRelations(torch.autograd.Function):
@@ -111,6 +109,12 @@ class _LogitRelations(torch.autograd.Function):
         ctx: Any, student: Tensor, teacher: Tensor, activation: str, scale: float,
         inter_weight: float, intra_weight: float, processes: int,
     ) -> Tensor:  # fmt: skip
+        ctx.options = activation, scale
+        if _whole(student) and processes == 1:
+            value, by_row, by_column = _logit_value_fast(
+                student, teacher, activation, scale, inter_weight, intra_weight)
+            ctx.save_for_backward(student, teacher, by_row, by_column)
+            return value
         near = _near_means(student, teacher, activation, scale, processes)
         images, classes, positions = student.shape
         rows = student.new_empty(5, images, positions, dtype=torch.float32)
@@ -124,14 +128,13 @@ class _LogitRelations(torch.autograd.Function):
         count: int | Tensor = images * positions
         if processes > 1:
             columns, count = _summed(columns, count)
-        inter, by_row = _coefficients(rows, near[0][:, 0], near[1][:, 0], classes)
-        intra, by_column = _coefficients(columns, near[2][:, 0], near[3][:, 0], count)
+        inter, by_row = coefficients(rows, near[0][:, 0], near[1][:, 0], classes)
+        intra, by_column = coefficients(columns, near[2][:, 0], near[3][:, 0], count)
         # Data-parallel training averages the processes' gradients: times their number it is the
         # gradient of one process with all rows.
         inter_weight, intra_share = inter_weight * processes / count, intra_weight / classes
         ctx.save_for_backward(
             student, teacher, -inter_weight * by_row, -intra_share * processes * by_column)
-        ctx.options = activation, scale
         return inter_weight * (1 - inter).sum() + intra_share * (1 - intra).sum()
 
     @staticmethod
@@ -140,17 +143,17 @@ class _LogitRelations(torch.autograd.Function):
         student, teacher, rows, columns = ctx.saved_tensors
         activation, scale = ctx.options
         gradient = _logit_gradient_fast(
-            student, teacher, rows * (grad * scale), columns * (grad * scale), activation, scale)
+            student, teacher, rows, columns, grad, activation, scale)
         return gradient, None, None, None, None, None, None
 
 
 def _tiles(logits: Tensor) -> Iterator[tuple[slice, slice]]:
     """Slices of images and positions whose probabilities stay in a CPU's cache.
 
-    The sums over rows and those over columns each read them once.
+    The sums over rows and those over columns each read them once. On a GPU, all.
     """
     images, classes, positions = logits.shape
-    if logits.is_cuda:
+    if _whole(logits):
         yield slice(None), slice(None)
         return
     size = max(1, _CACHED // classes)
@@ -216,16 +219,44 @@ def logit_relations(
 
 
 def _feature_sums(student: Tensor, teacher: Tensor, near_x: Tensor, near_y: Tensor) -> Tensor:
-    return _sums(student.float(), teacher.float(), near_x, near_y, (1,))
+    return sums_of(student.float(), teacher.float(), near_x, near_y, (1,))
 
 
-def _feature_gradient(student: Tensor, teacher: Tensor, rows: Tensor) -> Tensor:
-    a, b, c = rows[:, :, None]
+def _feature_gradient(student: Tensor, teacher: Tensor, rows: Tensor, grad: Tensor) -> Tensor:
+    a, b, c = (rows * grad)[:, :, None]
     return (a * student.float() + b * teacher.float() + c).to(student.dtype)
+
+
+def _relate(
+    sums: Tensor, near: list[Tensor], channels: int, channel_weight: float, spatial_weight: float
+) -> tuple[Tensor, Tensor]:
+    """The weighted distances from the rows' sums [5, M, P], and their gradients' a, b, c."""
+    near_x, near_y = (x[:, 0] for x in near)
+    channel, by_row = coefficients(sums, near_x, near_y, channels)
+    # The spatial relation is one of the positions' means, [M, P].
+    maps = sums[0] / channels + near_x, sums[1] / channels + near_y
+    images, positions = channel.shape
+    means = [x.mean(1, keepdim=True) for x in maps]
+    spatial, by_image = coefficients(
+        sums_of(*maps, *means, (1,)), means[0][:, 0], means[1][:, 0], positions)
+    a, b, c = by_image[:, :, None]
+    by_row = by_row * (-channel_weight / (images * positions))
+    through = (a * maps[0] + b * maps[1] + c) * (spatial_weight / images / channels)
+    by_row = torch.stack([by_row[0], by_row[1], by_row[2] - through])
+    return channel_weight * (1 - channel.mean()) + spatial_weight * (1 - spatial.mean()), by_row
+
+
+def _feature_value(
+    student: Tensor, teacher: Tensor, channel_weight: float, spatial_weight: float
+) -> tuple[Tensor, Tensor]:
+    near = [x.float().mean(1, keepdim=True) for x in (student, teacher)]
+    return _relate(_feature_sums(student, teacher, *near), near, student.shape[1],
+                   channel_weight, spatial_weight)  # fmt: skip
 
 
 _feature_sums_fast = Compiled(_feature_sums)
 _feature_gradient_fast = Compiled(_feature_gradient)
+_feature_value_fast = Compiled(_feature_value)
 
 
 class _FeatureRelations(torch.autograd.Function):
@@ -233,28 +264,21 @@ class _FeatureRelations(torch.autograd.Function):
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, channel_weight: float, spatial_weight: float
     ) -> Tensor:
-        images, channels, positions = student.shape
-        step = -(-channels // _SAMPLE)
-        near = [x[:, ::step].float().mean(1, keepdim=True) for x in (student, teacher)]
-        sums = _feature_sums_fast(student, teacher, *near)
-        near_x, near_y = (x[:, 0] for x in near)
-        channel, by_row = _coefficients(sums, near_x, near_y, channels)
-        # The spatial relation is one of the positions' means, [M, P].
-        maps = sums[0] / channels + near_x, sums[1] / channels + near_y
-        means = [x.mean(1, keepdim=True) for x in maps]
-        spatial, by_image = _coefficients(
-            _sums(*maps, *means, (1,)), means[0][:, 0], means[1][:, 0], positions)
-        a, b, c = by_image[:, :, None]
-        by_row = by_row * (-channel_weight / channel.numel())
-        by_row[2] -= (a * maps[0] + b * maps[1] + c) * (spatial_weight / images / channels)
+        if _whole(student):
+            value, by_row = _feature_value_fast(student, teacher, channel_weight, spatial_weight)
+        else:
+            step = -(-student.shape[1] // _SAMPLE)
+            near = [x[:, ::step].float().mean(1, keepdim=True) for x in (student, teacher)]
+            value, by_row = _relate(_feature_sums_fast(student, teacher, *near), near,
+                                    student.shape[1], channel_weight, spatial_weight)  # fmt: skip
         ctx.save_for_backward(student, teacher, by_row)
-        return channel_weight * (1 - channel.mean()) + spatial_weight * (1 - spatial.mean())
+        return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         student, teacher, rows = ctx.saved_tensors
-        return _feature_gradient_fast(student, teacher, rows * grad), None, None, None
+        return _feature_gradient_fast(student, teacher, rows, grad), None, None, None
 
 
 def feature_relations(

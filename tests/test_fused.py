@@ -10,9 +10,10 @@ from kd_plugin.losses import DISTLoss, FeatureRelationLoss
 LOGITS = [(2, 20, 300), (500, 81, 1), (3, 7, 2), (1, 720, 77), (40, 19, 64)]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, params=['tiles', 'whole'])
 def uncompiled(request, monkeypatch):
-    """Compiling takes seconds, so most tests run the same code as it is."""
+    """Compiling takes seconds, so most tests run the same code as it is: a CPU's, and a GPU's."""
+    monkeypatch.setattr(fused, '_whole', lambda student: request.param == 'whole')
     if 'compiled' not in request.keywords:
         monkeypatch.setattr(Compiled, 'works', False)
         monkeypatch.setattr(fused, '_CACHED', 4096)  # several tiles

@@ -138,8 +138,8 @@ def test_a_training_step_waits_no_more_often_than_the_plain_students(kind):
 
 
 @pytest.mark.parametrize(('kind', 'dtype'), [
-    ('retinanet', 'float16'), ('retinanet', 'bfloat16'), ('pspnet', 'float16'),
-    ('pspnet', 'bfloat16'), ('faster_rcnn', 'float16'),  # mmcv's operators know no bfloat16
+    ('retinanet', 'float16'), ('pspnet', 'float16'), ('pspnet', 'bfloat16'),
+    ('faster_rcnn', 'float16'),  # mmcv's focal loss and RoI operators know no bfloat16
 ])  # fmt: skip
 def test_mixed_precision_trains_with_losses_in_fp32(kind, dtype, tmp_path, digits):
     cfg = pairs.pair(kind)

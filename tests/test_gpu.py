@@ -20,6 +20,8 @@ LOSSES = {
     'features': dict(type='FeatureRelationLoss'),
     'kd': dict(type='LogitKLLoss'),
     'mimic': dict(type='FeatureMimicLoss'),
+    'cwd': dict(type='ChannelWiseLoss', tau=4.0),
+    'pkd': dict(type='PKDLoss'),
 }
 # By the formulas, and by the fused kernels.
 SHAPES = {'small': (2, 40, 9, 13), 'large': (2, 80, 50, 84)}

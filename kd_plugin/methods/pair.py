@@ -79,27 +79,51 @@ class Pair:
         tap = self.first()
         return (0, None) if tap is None else (tap.columns, tap.classes)
 
-    def features(self, loss: dict, name: str = 'features') -> list[dict[str, Any]]:
+    def features(
+        self, loss: dict, name: str = 'features', aligner: str | None = 'conv1x1',
+        first: int | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
         """One entry that compares features: the necks' or the backbones' last common stage.
 
         Args:
             loss: Dict of a loss on maps.
             name: Of the entry.
+            aligner: None for one only where channels or sizes differ.
+            first: Of each pyramid the first so many levels alone, None for all.
         """
         for paths in (('neck', 'neck'), self._last_stages()):
             own, theirs = (side.features.get(path) for side, path in zip(
                 (self.student, self.teacher), paths, strict=True))  # fmt: skip
             if not own or not theirs:
                 continue
-            levels = _common_levels(own, theirs)
-            if levels is None and len(own) != len(theirs):
+            levels = _common_levels(own[:first], theirs[:first])
+            if levels is None and len(own[:first]) != len(theirs[:first]):
                 continue
-            entry = dict(name=name, student=paths[0], teacher=paths[1], aligner='conv1x1',
-                         loss=dict(loss))  # fmt: skip
+            if levels is None and max(len(own), len(theirs)) > len(own[:first]):
+                levels = {side: list(range(len(own[:first]))) for side in ('student', 'teacher')}
+            entry: dict[str, Any] = dict(name=name, student=paths[0], teacher=paths[1])
+            kind = aligner or self._needed_aligner(paths, levels)
+            if kind:
+                entry['aligner'] = kind
+            entry['loss'] = dict(loss)
             return [dict(entry, levels=levels) if levels else entry]
         self.note(f'features: the maps of {self.names[0]} {self.student.features} and of '
                   f'{self.names[1]} {self.teacher.features} (strides) have no level in common')
         return []
+
+    def _needed_aligner(
+        self, paths: tuple[str, str], levels: dict[str, list[int]] | None
+    ) -> str | None:
+        """What brings the student's maps to the teacher's shapes; None where they have them."""
+        for kind, attribute in (('conv1x1', 'channels'), ('resize', 'features')):
+            own, theirs = (getattr(side, attribute)[path] for side, path in zip(
+                (self.student, self.teacher), paths, strict=True))  # fmt: skip
+            if levels:
+                own, theirs = [own[i] for i in levels['student']], [
+                    theirs[i] for i in levels['teacher']]
+            if own != theirs:
+                return kind
+        return None
 
     def note(self, text: str) -> None:
         """Take down what was left out, once."""

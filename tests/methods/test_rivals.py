@@ -1,0 +1,66 @@
+"""The methods that DIST+ is compared with, by name: taps, levels and published weights."""
+
+import pairs
+import pytest
+
+from kd_plugin.methods import config_text, make_plan
+from kd_plugin.teacher import build_model
+
+FOUR = dict(student=[0, 1, 2, 3], teacher=[0, 1, 2, 3])
+PAIRS = {
+    'retinanet': (pairs.retinanet(), pairs.retinanet(12, 24)),
+    'faster_rcnn': (pairs.faster_rcnn(), pairs.cascade_mask_rcnn()),
+    'pspnet': (pairs.segmentor(), pairs.segmentor(pairs.DEEPLAB, 12)),
+}
+
+
+def plan(method, student, teacher, scope='mmdet'):
+    return make_plan(method, build_model(student, scope), build_model(teacher, scope), scope)
+
+
+def entry(method, kind):
+    made = plan(method, *PAIRS[kind], 'mmseg' if kind == 'pspnet' else 'mmdet')
+    pasted = eval(f'dict({config_text(made)})', {})  # as a config file runs it
+    assert pasted == dict(distill=made.entries) and made.acclimation is None and not made.notes
+    (found,) = made.entries
+    assert found['name'] == (method if isinstance(method, str) else method['type'])
+    return found
+
+
+@pytest.mark.parametrize(('method', 'kind', 'loss'), [
+    ('cwd', 'retinanet', dict(type='ChannelWiseLoss', tau=1.0, loss_weight=5.0)),
+    ('cwd', 'faster_rcnn', dict(type='ChannelWiseLoss', tau=1.0, loss_weight=5.0)),
+    ('cwd', 'pspnet', dict(type='ChannelWiseLoss', tau=4.0, loss_weight=3.0)),
+    ('pkd', 'retinanet', dict(type='PKDLoss', loss_weight=10.0)),
+    ('pkd', 'faster_rcnn', dict(type='PKDLoss', loss_weight=6.0)),
+])  # fmt: skip
+def test_published_settings(method, kind, loss):
+    found = entry(method, kind)
+    assert found['loss'] == loss
+    if kind == 'pspnet':
+        assert found['student'] == found['teacher'] == 'decode_head.conv_seg'
+    else:
+        assert found['student'] == found['teacher'] == 'neck' and found['levels'] == FOUR
+
+
+def test_maps_of_equal_channels_need_no_aligner():
+    assert entry('pkd', 'retinanet')['aligner'] == 'conv1x1'
+    made = plan('pkd', pairs.retinanet(), pairs.retinanet(12, 16))
+    assert 'aligner' not in made.entries[0]
+
+
+def test_levels_of_the_same_stride_go_together():
+    made = plan('cwd', pairs.faster_rcnn(), pairs.retinanet())
+    assert made.entries[0]['levels'] == dict(student=[1, 2, 3], teacher=[0, 1, 2])
+
+
+def test_maps_of_another_stride_are_resized():
+    other = pairs.segmentor()
+    other.backbone.strides = (1, 2, 2, 1)
+    made = plan('pkd', other, pairs.segmentor(), 'mmseg')
+    assert made.entries[0]['aligner'] == 'resize'
+
+
+def test_options_go_before_the_published_ones():
+    found = entry(dict(type='cwd', tau=2.0), 'pspnet')
+    assert found['loss'] == dict(type='ChannelWiseLoss', tau=2.0, loss_weight=3.0)

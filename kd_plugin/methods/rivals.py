@@ -15,6 +15,16 @@ from .papers import METHODS
 # is a copy of the one before at half the size.
 _STAGES = 4
 
+# (loss_weight, mask_ratio) of MGD.
+_MGD = {'two-stage': (5e-7, 0.45), 'segmentor': (2e-5, 0.75)}
+_MGD_ONE_STAGE = (2e-5, 0.65)
+# Weights of FGD's foreground, background, attention and context.
+_FGD = {
+    'two-stage': (5e-5, 2.5e-5, 5e-5, 5e-7),
+    'anchor-based': (1e-3, 5e-4, 5e-4, 5e-6),
+    'anchor-free': (1.6e-3, 8e-4, 8e-4, 8e-6),
+}
+
 
 @METHODS.register_module('cwd')
 def cwd(pair: Pair, **options: Any) -> Plan:
@@ -35,3 +45,30 @@ def pkd(pair: Pair, **options: Any) -> Plan:
     loss = dict(type='PKDLoss', loss_weight=weight) | options
     entries = pair.features(loss, 'pkd', aligner=None, first=_STAGES)
     return Plan(entries, notes=pair.notes)
+
+
+@METHODS.register_module('fgd')
+def fgd(pair: Pair, **options: Any) -> Plan:
+    """Focal and global distillation, weighted by the student's kind; it needs boxes."""
+    kind = pair.student.kind
+    if kind == 'segmentor':
+        pair.note('features: FGD tells objects from background by their boxes, and the data of a '
+                  'segmentor have none')  # fmt: skip
+        return Plan(notes=pair.notes)
+    terms = ('foreground_weight', 'background_weight', 'attention_weight', 'context_weight')
+    loss = dict(type='FGDLoss', **dict(zip(terms, _FGD[kind], strict=True))) | options
+    first = _STAGES if kind == 'two-stage' else None
+    return Plan(pair.features(loss, 'fgd', aligner=None, first=first), notes=pair.notes)
+
+
+@METHODS.register_module('mgd')
+def mgd(pair: Pair, **options: Any) -> Plan:
+    """Masked generative distillation: of a detector its FPN, of a segmentor its last stage.
+
+    The authors' segmentation runs with a loss on logits beside it are ``mgd`` and ``cwd`` in one.
+    """
+    kind = pair.student.kind
+    weight, ratio = _MGD.get(kind, _MGD_ONE_STAGE)
+    loss = dict(type='MGDLoss', mask_ratio=ratio, loss_weight=weight) | options
+    first = _STAGES if kind == 'two-stage' else None
+    return Plan(pair.features(loss, 'mgd', aligner=None, first=first), notes=pair.notes)

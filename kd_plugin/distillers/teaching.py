@@ -58,8 +58,9 @@ def _alive(loss: nn.Module, pair: list[Tensor], side: str) -> bool:
     (gradient,) = torch.autograd.grad(value, student if side == 'student' else teacher)
     least = _ALIVE * getattr(loss, 'loss_weight', 1)
     least *= max((getattr(loss, name) for name in _weights(loss)), default=1)
+    reached = gradient[gradient != 0].abs()  # a mask may leave most entries out
     # Not the sum: of two columns some rows are nearly constant, and eps gives these a gradient.
-    return bool(gradient.abs().quantile(0.75) * gradient.numel() > least)
+    return bool(len(reached) and reached.quantile(0.75) * gradient.numel() > least)
 
 
 def _targets(loss: nn.Module, logits: Tensor) -> Tensor | list[Tensor]:

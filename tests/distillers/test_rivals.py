@@ -163,10 +163,3 @@ def test_levels_of_other_channels_have_layers_of_their_own():
     seeds = {loss.seed for loss in entry.losses}
     assert len(seeds) == 4  # each level is masked by itself
     assert not list(entry.loss.parameters())
-
-
-def test_an_entry_of_a_small_weight_teaches_still():
-    """The least gradient that counts is measured by the weight."""
-    cfg = dict(pairs.pair('retinanet'), distill=[
-        pairs.entry('x', 'neck', 'neck', 'MGDLoss', 1e-12, aligner='conv1x1')])  # fmt: skip
-    assert pairs.build(cfg)

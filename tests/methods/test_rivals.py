@@ -6,12 +6,25 @@ import pytest
 from kd_plugin.methods import config_text, make_plan
 from kd_plugin.teacher import build_model
 
+TERMS = ('foreground_weight', 'background_weight', 'attention_weight', 'context_weight')
 FOUR = dict(student=[0, 1, 2, 3], teacher=[0, 1, 2, 3])
 PAIRS = {
     'retinanet': (pairs.retinanet(), pairs.retinanet(12, 24)),
     'faster_rcnn': (pairs.faster_rcnn(), pairs.cascade_mask_rcnn()),
+    'fcos': 2 * (pairs.model(
+        'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
+        backbone=pairs.backbone(8) | dict(norm_cfg=dict(type='BN')), neck=pairs.neck(8, 32),
+        bbox_head=dict(in_channels=32, feat_channels=32, num_classes=10)),),
     'pspnet': (pairs.segmentor(), pairs.segmentor(pairs.DEEPLAB, 12)),
 }
+
+
+def fgd(*weights):
+    return dict(type='FGDLoss', **dict(zip(TERMS, weights, strict=True)))
+
+
+def mgd(weight, ratio):
+    return dict(type='MGDLoss', mask_ratio=ratio, loss_weight=weight)
 
 
 def plan(method, student, teacher, scope='mmdet'):
@@ -33,14 +46,21 @@ def entry(method, kind):
     ('cwd', 'pspnet', dict(type='ChannelWiseLoss', tau=4.0, loss_weight=3.0)),
     ('pkd', 'retinanet', dict(type='PKDLoss', loss_weight=10.0)),
     ('pkd', 'faster_rcnn', dict(type='PKDLoss', loss_weight=6.0)),
+    ('fgd', 'retinanet', fgd(1e-3, 5e-4, 5e-4, 5e-6)),
+    ('fgd', 'faster_rcnn', fgd(5e-5, 2.5e-5, 5e-5, 5e-7)),
+    ('fgd', 'fcos', fgd(1.6e-3, 8e-4, 8e-4, 8e-6)),
+    ('mgd', 'retinanet', mgd(2e-5, 0.65)),
+    ('mgd', 'faster_rcnn', mgd(5e-7, 0.45)),
+    ('mgd', 'fcos', mgd(2e-5, 0.65)),
+    ('mgd', 'pspnet', mgd(2e-5, 0.75)),
 ])  # fmt: skip
 def test_published_settings(method, kind, loss):
     found = entry(method, kind)
     assert found['loss'] == loss
-    if kind == 'pspnet':
-        assert found['student'] == found['teacher'] == 'decode_head.conv_seg'
-    else:
-        assert found['student'] == found['teacher'] == 'neck' and found['levels'] == FOUR
+    seg_tap = 'decode_head.conv_seg' if method == 'cwd' else 'backbone.layer4'
+    assert found['student'] == found['teacher'] == (seg_tap if kind == 'pspnet' else 'neck')
+    four = kind != 'pspnet' and (method in ('cwd', 'pkd') or kind == 'faster_rcnn')
+    assert found.get('levels') == (FOUR if four else None)
 
 
 def test_maps_of_equal_channels_need_no_aligner():

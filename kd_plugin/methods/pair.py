@@ -81,7 +81,7 @@ class Pair:
 
     def features(
         self, loss: dict, name: str = 'features', aligner: str | None = 'conv1x1',
-        first: int | None = None,
+        part: slice = slice(None),
     ) -> list[dict[str, Any]]:  # fmt: skip
         """One entry that compares features: the necks' or the backbones' last common stage.
 
@@ -89,38 +89,41 @@ class Pair:
             loss: Dict of a loss on maps.
             name: Of the entry.
             aligner: None for one only where channels or sizes differ.
-            first: Of each pyramid the first so many levels alone, None for all.
+            part: Of each pyramid's levels.
         """
         for paths in (('neck', 'neck'), self._last_stages()):
             own, theirs = (side.features.get(path) for side, path in zip(
                 (self.student, self.teacher), paths, strict=True))  # fmt: skip
             if not own or not theirs:
                 continue
-            levels = _common_levels(own[:first], theirs[:first])
-            if levels is None and len(own[:first]) != len(theirs[:first]):
+            numbers = [list(range(len(side)))[part] for side in (own, theirs)]
+            common = _common_levels(*([side[i] for i in chosen] for side, chosen in zip(
+                (own, theirs), numbers, strict=True)))  # fmt: skip
+            if common:
+                numbers = [[chosen[i] for i in common[side]] for side, chosen in zip(
+                    ('student', 'teacher'), numbers, strict=True)]  # fmt: skip
+            if len(numbers[0]) != len(numbers[1]):
                 continue
-            if levels is None and max(len(own), len(theirs)) > len(own[:first]):
-                levels = {side: list(range(len(own[:first]))) for side in ('student', 'teacher')}
             entry: dict[str, Any] = dict(name=name, student=paths[0], teacher=paths[1])
-            kind = aligner or self._needed_aligner(paths, levels)
+            kind = aligner or self._needed_aligner(paths, numbers)
             if kind:
                 entry['aligner'] = kind
             entry['loss'] = dict(loss)
-            return [dict(entry, levels=levels) if levels else entry]
+            if numbers != [list(range(len(side))) for side in (own, theirs)]:
+                entry['levels'] = dict(student=numbers[0], teacher=numbers[1])
+            return [entry]
         self.note(f'features: the maps of {self.names[0]} {self.student.features} and of '
                   f'{self.names[1]} {self.teacher.features} (strides) have no level in common')
         return []
 
     def _needed_aligner(
-        self, paths: tuple[str, str], levels: dict[str, list[int]] | None
+        self, paths: tuple[str, str], numbers: list[list[int]]
     ) -> str | None:
         """What brings the student's maps to the teacher's shapes; None where they have them."""
         for kind, attribute in (('conv1x1', 'channels'), ('resize', 'features')):
-            own, theirs = (getattr(side, attribute)[path] for side, path in zip(
-                (self.student, self.teacher), paths, strict=True))  # fmt: skip
-            if levels:
-                own, theirs = [own[i] for i in levels['student']], [
-                    theirs[i] for i in levels['teacher']]
+            own, theirs = (
+                [getattr(side, attribute)[path][i] for i in chosen] for side, path, chosen in zip(
+                    (self.student, self.teacher), paths, numbers, strict=True))
             if own != theirs:
                 return kind
         return None

@@ -11,9 +11,8 @@ from typing import Any
 from .pair import Pair, Plan
 from .papers import METHODS
 
-# The pyramid levels that come from a backbone's stages: of a two-stage detector's five, the last
-# is a copy of the one before at half the size.
-_STAGES = 4
+# The fifth level of a two-stage detector's FPN is a copy of the fourth at half the size.
+_FOUR, _LAST = slice(4), slice(-1, None)
 
 # (loss_weight, mask_ratio) of MGD.
 _MGD = {'two-stage': (5e-7, 0.45), 'segmentor': (2e-5, 0.75)}
@@ -31,10 +30,12 @@ def cwd(pair: Pair, **options: Any) -> Plan:
     """Channel-wise distillation: of a segmentor its main logits, of a detector its FPN."""
     if pair.student.kind == 'segmentor':
         loss = dict(type='ChannelWiseLoss', tau=4.0, loss_weight=3.0) | options
-        entries = [dict(entry, loss=loss) for entry in pair.logits('cwd', loss)[:1]]
+        entries = pair.logits('cwd', loss)
+        main = [entry for entry in entries if not entry['student'].startswith('auxiliary')]
+        entries = [dict(entry, name='cwd', loss=loss) for entry in main[-1:]]
     else:
         loss = dict(type='ChannelWiseLoss', tau=1.0, loss_weight=5.0) | options
-        entries = pair.features(loss, 'cwd', aligner=None, first=_STAGES)
+        entries = pair.features(loss, 'cwd', aligner=None, part=_FOUR)
     return Plan(entries, notes=pair.notes)
 
 
@@ -43,7 +44,8 @@ def pkd(pair: Pair, **options: Any) -> Plan:
     """Correlated features; those of two-stage teachers weigh less."""
     weight = 6.0 if pair.teacher.kind == 'two-stage' else 10.0
     loss = dict(type='PKDLoss', loss_weight=weight) | options
-    entries = pair.features(loss, 'pkd', aligner=None, first=_STAGES)
+    part = _LAST if pair.student.kind == 'segmentor' else _FOUR
+    entries = pair.features(loss, 'pkd', aligner=None, part=part)
     return Plan(entries, notes=pair.notes)
 
 
@@ -57,8 +59,8 @@ def fgd(pair: Pair, **options: Any) -> Plan:
         return Plan(notes=pair.notes)
     terms = ('foreground_weight', 'background_weight', 'attention_weight', 'context_weight')
     loss = dict(type='FGDLoss', **dict(zip(terms, _FGD[kind], strict=True))) | options
-    first = _STAGES if kind == 'two-stage' else None
-    return Plan(pair.features(loss, 'fgd', aligner=None, first=first), notes=pair.notes)
+    part = _FOUR if kind == 'two-stage' else slice(None)
+    return Plan(pair.features(loss, 'fgd', aligner=None, part=part), notes=pair.notes)
 
 
 @METHODS.register_module('mgd')
@@ -70,5 +72,5 @@ def mgd(pair: Pair, **options: Any) -> Plan:
     kind = pair.student.kind
     weight, ratio = _MGD.get(kind, _MGD_ONE_STAGE)
     loss = dict(type='MGDLoss', mask_ratio=ratio, loss_weight=weight) | options
-    first = _STAGES if kind == 'two-stage' else None
-    return Plan(pair.features(loss, 'mgd', aligner=None, first=first), notes=pair.notes)
+    part = {'two-stage': _FOUR, 'segmentor': _LAST}.get(kind, slice(None))
+    return Plan(pair.features(loss, 'mgd', aligner=None, part=part), notes=pair.notes)

@@ -163,3 +163,12 @@ def test_levels_of_other_channels_have_layers_of_their_own():
     seeds = {loss.seed for loss in entry.losses}
     assert len(seeds) == 4  # each level is masked by itself
     assert not list(entry.loss.parameters())
+
+
+def test_where_the_students_loss_cannot_be_tried_out_its_boxes_are_known(monkeypatch):
+    from mmdet.models import RetinaNet
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RetinaNet, 'loss', lambda self, *args: self.prompts)
+        distiller = pairs.build(pair('retinanet', 'fgd'))
+    assert distiller(**pairs.batch(distiller, 'retinanet'), mode='loss')['loss_fgd'] > 0

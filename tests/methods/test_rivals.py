@@ -74,6 +74,19 @@ def test_levels_of_the_same_stride_go_together():
     assert made.entries[0]['levels'] == dict(student=[1, 2, 3], teacher=[0, 1, 2])
 
 
+def test_of_several_heads_and_stages_the_last_count():
+    import architectures
+
+    ocrnet, segformer = architectures.ocrnet(8), architectures.segformer(8)
+    for method, model, tap, levels in (
+            ('cwd', ocrnet, 'decode_head.1.conv_seg', None),
+            ('mgd', segformer, 'backbone', dict(student=[3], teacher=[3])),
+            ('pkd', segformer, 'backbone', dict(student=[3], teacher=[3]))):
+        (found,) = plan(method, model, model, 'mmseg').entries
+        assert (found['name'], found['student']) == (method, tap)
+        assert found.get('levels') == levels
+
+
 def test_maps_of_another_stride_are_resized():
     other = pairs.segmentor()
     other.backbone.strides = (1, 2, 2, 1)

@@ -23,6 +23,13 @@ LOSSES = {
     'features': dict(type='FeatureRelationLoss'),
     'kd': dict(type='LogitKLLoss'),
     'mimic': dict(type='FeatureMimicLoss'),
+    'cwd': dict(type='ChannelWiseLoss', tau=4.0),
+    'pkd': dict(type='PKDLoss'),
+}
+# With layers; those of MGD without a mask, which a GPU draws otherwise.
+LAYERED = {
+    'fgd': dict(type='FGDLoss', tau=2.0),
+    'mgd': dict(type='MGDLoss', mask_ratio=0.0),
 }
 # By the formulas, and by the fused kernels.
 SHAPES = {'small': (2, 40, 9, 13), 'large': (2, 80, 50, 84)}
@@ -80,6 +87,70 @@ def test_no_loss_waits_for_the_gpu(name, shape):
     assert waits(lambda: value_and_gradient(loss, student, teacher)) == 0
 
 
+def layered(name, shape, dtype=torch.float32, **changes):
+    """A loss with layers and what it is called with."""
+    loss = MODELS.build(dict(LAYERED[name], channels=shape[1], **changes)).to(dtype)
+    maps = list(torch.randn(2, *shape, dtype=dtype))
+    boxes = [torch.rand(5, 2, 2).sort(1).values.flatten(1), torch.zeros(0, 4)]
+    return loss, maps + ([boxes] if name == 'fgd' else [])
+
+
+def moved(arguments):
+    return [[box.cuda() for box in part] if isinstance(part, list) else part.cuda()
+            for part in arguments]  # fmt: skip
+
+
+def with_gradients(loss, student, *rest):
+    student = student.detach().requires_grad_()
+    value = loss(student, *rest)
+    value.backward()
+    return value.detach(), student.grad, [p.grad for p in loss.parameters()]
+
+
+@pytest.mark.parametrize('name', LAYERED)
+def test_losses_with_layers_are_those_of_a_cpu(name):
+    loss, arguments = layered(name, SHAPES['small'], torch.float64)
+    value, gradient, own = with_gradients(loss, *arguments)
+    loss.zero_grad()
+    got, moving, moved_own = with_gradients(loss.cuda(), *moved(arguments))
+    torch.testing.assert_close(got.cpu(), value)
+    for found, expected in zip([moving, *moved_own], [gradient, *own], strict=True):
+        torch.testing.assert_close(found.cpu(), expected)
+
+
+@pytest.mark.parametrize('name', LAYERED)
+def test_no_loss_with_layers_waits_for_the_gpu(name):
+    changes = dict(mask_ratio=0.5) if name == 'mgd' else {}
+    loss, arguments = layered(name, SHAPES['large'], **changes)
+    loss, arguments = loss.cuda(), moved(arguments)
+    with_gradients(loss, *arguments)  # sets convolutions up
+    assert waits(lambda: with_gradients(loss, *arguments)) == 0
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('name', LAYERED)
+def test_losses_with_layers_are_in_fp32_inside_autocast(name, dtype):
+    loss, (student, teacher, *rest) = layered(name, SHAPES['small'])
+    student, teacher, *rest = moved([student.to(dtype), teacher.to(dtype), *rest])
+    expected, _, _ = with_gradients(loss.cuda(), student.float(), teacher.float(), *rest)
+    with torch.autocast('cuda', dtype):
+        value, gradient, own = with_gradients(loss, student, teacher, *rest)
+    assert value.dtype == torch.float32 and gradient.dtype == dtype
+    assert all(found.isfinite().all() for found in (gradient, *own))
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_masks_are_drawn_on_the_gpu_and_come_back_with_the_state():
+    (loss, (like, _)) = layered('mgd', SHAPES['small'], mask_ratio=0.65)
+    before = torch.cuda.get_rng_state()
+    state, like = loss.state_dict(), like.cuda()
+    first = loss.mask(like)
+    assert first.is_cuda and 0.25 < first.mean() < 0.45
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    loss.load_state_dict(state)
+    assert torch.equal(loss.mask(like), first)
+
+
 def waits(function):
     """How often a call makes the host wait for the GPU."""
     torch.cuda.synchronize()
@@ -129,6 +200,20 @@ def test_a_training_step_is_that_of_a_cpu(kind):
 @pytest.mark.parametrize('kind', ['retinanet', 'pspnet'])
 def test_a_training_step_waits_no_more_often_than_the_plain_students(kind):
     distiller = pairs.build(pairs.pair(kind)).cuda()
+    data = pairs.batch(distiller, kind)
+    for model in (distiller.student, distiller):
+        step(model, data)
+    plain, distilled = (waits(lambda model=model: step(model, data))
+                        for model in (distiller.student, distiller))
+    assert distilled == plain
+
+
+@pytest.mark.parametrize(('method', 'kind'), [
+    ('fgd', 'retinanet'), ('mgd', 'retinanet'), ('mgd', 'pspnet'), ('pkd', 'retinanet'),
+    ('cwd', 'pspnet'),
+])  # fmt: skip
+def test_a_rivals_step_waits_no_more_often_than_the_plain_students(method, kind):
+    distiller = pairs.build(dict(pairs.pair(kind), distill=method)).cuda()
     data = pairs.batch(distiller, kind)
     for model in (distiller.student, distiller):
         step(model, data)

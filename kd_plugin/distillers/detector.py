@@ -99,6 +99,12 @@ class DetectorDistiller(BaseDistiller):
                 f"'{entry.teacher}' are not both in a RoI head, so they do not speak of the same "
                 'boxes; tap both inside or both outside of roi_head'
             )
+        if entry.needs_boxes and in_roi_head[0]:
+            raise ValueError(
+                f"distill entry '{entry.name}': {type(entry.loss).__name__} lays boxes over maps "
+                f"of whole images, and '{entry.student}' is in a RoI head; tap 'neck' or "
+                "'backbone'"
+            )
         try:
             for model, path in ((self.student, entry.student), (self.teacher, entry.teacher)):
                 self._roi_source(model, path)
@@ -154,7 +160,9 @@ class DetectorDistiller(BaseDistiller):
                     outputs[source, path] = taps.take(path, call)
         return outputs
 
-    def _label_source(self, entry: Entry) -> str:
+    def _label_source(self, entry: Entry) -> str | None:
+        if entry.needs_boxes:
+            return None
         parts = entry.student.split('.')
         for end in range(len(parts) - 1, 0, -1):
             path = '.'.join(parts[:end])
@@ -176,7 +184,9 @@ class DetectorDistiller(BaseDistiller):
 
     def _targets(
         self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
-    ) -> list[Tensor]:
+    ) -> list[Any]:
+        if entry.needs_boxes:
+            return [_boxes(data_samples)] * len(student)
         if student[0].ndim == 2:
             counts, shapes = [len(level) for level in student], [(-1,)] * len(student)
             # PISA takes its loss once more, over some of the boxes.
@@ -209,6 +219,18 @@ class DetectorDistiller(BaseDistiller):
         features = _poolable(features)
         for kind, stage in sorted({_roi_part(model, path) for path in paths}, key=str):
             run_roi_head(model.roi_head, kind, stage, features, rois)
+
+
+def _boxes(data_samples: list) -> list[Tensor]:
+    """The annotated boxes of each image [K, 4], in parts of the padded input."""
+    found = []
+    for sample in data_samples:
+        height, width = sample.batch_input_shape
+        left, top, right, bottom = sample.gt_instances.bboxes.unbind(1)
+        # By numbers, as a tensor of them would have to be sent to a GPU.
+        sides = left / width, top / height, right / width, bottom / height
+        found.append(torch.stack(sides, 1))
+    return found
 
 
 def _poolable(features: Iterable[Tensor]) -> list[Tensor]:

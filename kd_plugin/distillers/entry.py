@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin.aligners import build_aligners
+from kd_plugin.losses.layered import LayeredLoss
 
 from .class_map import ClassMap
 from .levels import Levels, shapes
@@ -27,7 +28,7 @@ class Tapped(NamedTuple):
 
     student: list[Tensor]
     teacher: list[Tensor]
-    targets: list[Tensor] | None
+    targets: list[Any] | None  # rows' classes, or of each image the boxes
 
 
 class Entry(nn.Module):
@@ -81,6 +82,7 @@ class Entry(nn.Module):
                 f"({error}); write dict(type='DISTLoss', …) or another registered loss"
             ) from error
         self.aligners = nn.ModuleList()
+        self.losses = nn.ModuleList()  # one a level, where the loss has layers of its own
         self.classes: int | None = None  # that are compared, where the student's head says so
         self.class_map: ClassMap | None = None
 
@@ -91,8 +93,13 @@ class Entry(nn.Module):
 
     @property
     def needs_target(self) -> bool:
-        """Whether the loss wants the rows' targets."""
+        """Whether the loss wants the rows' targets, or boxes."""
         return getattr(self.loss, 'needs_target', False)
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether its targets are the boxes of objects."""
+        return getattr(self.loss, 'needs_boxes', False)
 
     def fit(
         self, student: list[Tensor], teacher: list[Tensor], classes: dict[str, Any],
@@ -136,9 +143,6 @@ class Entry(nn.Module):
             self.aligners = build_aligners(self.aligner, student, teacher)
         except ValueError as error:
             raise ValueError(f'{found}: {error}') from error
-        if getattr(self.loss, 'loss_weight', 1) == 0:
-            # Its gradient would be zero, and a zero gradient still counts in a clipped norm.
-            self.aligners.requires_grad_(False)
         resized = [f'{list(s.shape[-2:])} to {list(t.shape[-2:])}'
                    for s, t in zip(student, teacher, strict=True)
                    if self.aligners and s.shape[-2:] != t.shape[-2:]]  # fmt: skip
@@ -152,11 +156,17 @@ class Entry(nn.Module):
             aligned, teacher, _ = self._take_common(class_map, Tapped(aligned, teacher, None))
         if any(s.shape != t.shape for s, t in zip(aligned, teacher, strict=True)):
             raise ValueError(f'{found}. {self._advice(student, teacher, classes)}')
+        if isinstance(self.loss, LayeredLoss):
+            self.losses = nn.ModuleList(self.loss.for_channels(t.shape[1]) for t in teacher)
+        if getattr(self.loss, 'loss_weight', 1) == 0:
+            # Its gradient would be zero, and a zero gradient still counts in a clipped norm.
+            self.aligners.requires_grad_(False)
+            self.losses.requires_grad_(False)
         try:
-            if not self.needs_target:
-                for s, t in zip(aligned, teacher, strict=True):
-                    self.loss(s, t)
             self._check_that_it_teaches(aligned[0].shape)
+            self.losses.to(aligned[0].device)
+            if not self.needs_target:
+                self(aligned, teacher)
         except ValueError as error:
             raise ValueError(f'{found}: {error}') from error
 
@@ -169,7 +179,7 @@ class Entry(nn.Module):
         if getattr(self.loss, 'loss_weight', 1) == 0:
             return
         kind, columns = type(self.loss).__name__, self.classes_of(shape)
-        dead = dead_terms(self.loss, shape)
+        dead = dead_terms(self._of_levels([shape])[0], shape)
         if dead is None:
             raise ValueError(
                 f'{kind} cannot teach on {columns} columns: its gradient is zero whatever the '
@@ -249,10 +259,15 @@ class Entry(nn.Module):
         Args:
             student: As :meth:`align` returns them, one tensor a level.
             teacher: Of the same shapes.
-            targets: Of the rows of the logits, for a loss that wants them.
+            targets: For a loss that wants them, one a level.
         """
         levels = [student, teacher] if targets is None else [student, teacher, targets]
-        return self.factor * sum(map(self.loss, *levels))
+        return self.factor * sum(
+            loss(*level) for loss, *level in zip(self._of_levels(student), *levels, strict=True))
+
+    def _of_levels(self, levels: list) -> list[nn.Module]:
+        """The loss of each level."""
+        return list(self.losses) if self.losses else [self.loss] * len(levels)
 
     def nothing(self, zero: Tensor) -> Tensor:
         """A loss of zero that still gives every parameter of the entry its gradient."""

@@ -64,7 +64,8 @@ def fit(
     with torch.no_grad():
         entry.fit(learnt, teacher, classes, class_map)
     if entry.name in distiller._labels:
-        distiller._targets(entry, heard.targets[entry.name], samples, entry.levels.pick(calls))
+        said = heard.targets.get(entry.name, [])
+        distiller._targets(entry, said, samples, entry.levels.pick(calls))
     if distiller.acclimation is not None and distiller.acclimation.entry == entry.name:
         wanted = distiller._wanted(distiller.entries)
 

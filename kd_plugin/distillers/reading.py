@@ -115,8 +115,8 @@ class Reading:
 
     def _targets(
         self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
-    ) -> list[Tensor]:
-        """Class indices of the rows of the student's logits, one tensor a level.
+    ) -> list[Any]:
+        """Class indices of the rows of the student's logits, one tensor a level, or boxes.
 
         Args:
             entry: Whose logits they are.

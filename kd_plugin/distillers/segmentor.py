@@ -57,6 +57,13 @@ class SegmentorDistiller(BaseDistiller):
 
     scope = 'mmseg'
 
+    def _check_sides(self, entry: Entry) -> None:
+        if entry.needs_boxes:
+            raise ValueError(
+                f"distill entry '{entry.name}': {type(entry.loss).__name__} needs the boxes of "
+                'objects, and the data of a segmentor have none; write another loss'
+            )
+
     def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
         head = getattr(model, part)
         if not isinstance(head, nn.ModuleList):

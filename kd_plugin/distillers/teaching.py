@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-# A mean that lives has a gradient of this size at least, times the number of its entries.
+# A mean that lives has a gradient of this size at least, times its weight and the number of its
+# entries.
 _ALIVE = 1e-5
 _ROWS, _SIDE = 16, 4
 
@@ -55,12 +56,17 @@ def _alive(loss: nn.Module, pair: list[Tensor], side: str) -> bool:
     if not value.requires_grad:
         return False
     (gradient,) = torch.autograd.grad(value, student if side == 'student' else teacher)
+    least = _ALIVE * getattr(loss, 'loss_weight', 1)
+    least *= max((getattr(loss, name) for name in _weights(loss)), default=1)
+    reached = gradient[gradient != 0].abs()  # a mask may leave most entries out
     # Not the sum: of two columns some rows are nearly constant, and eps gives these a gradient.
-    return bool(gradient.abs().quantile(0.75) * gradient.numel() > _ALIVE)
+    return bool(len(reached) and reached.quantile(0.75) * gradient.numel() > least)
 
 
-def _targets(loss: nn.Module, logits: Tensor) -> Tensor:
-    """Classes in turn, one a row, in the layout that the loss takes."""
+def _targets(loss: nn.Module, logits: Tensor) -> Tensor | list[Tensor]:
+    """Classes in turn, one a row, in the layout that the loss takes; or boxes."""
+    if getattr(loss, 'needs_boxes', False):
+        return [logits.new_tensor([[0.1, 0.1, 0.4, 0.4]])] * len(logits)
     classes = getattr(loss, 'classes', None) or logits.shape[1]
     shape = (logits.shape[0], *logits.shape[2:])
     if logits.ndim == 4 and classes != logits.shape[1]:

@@ -146,7 +146,7 @@ def _hear_features(
         f'({reason})'
     )
     for entry in distiller.entries:
-        if entry.student.partition('.')[0] not in _FEATURES or entry.name in distiller._labels:
+        if entry.student.partition('.')[0] not in _FEATURES or distiller._labels.get(entry.name):
             raise ValueError(
                 f"distill entry '{entry.name}': {said}, so what its heads give cannot be known; "
                 "tap 'backbone' or 'neck' (or modules in them), with a loss that needs no targets"

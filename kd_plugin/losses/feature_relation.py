@@ -14,6 +14,7 @@ from kd_plugin.functional import (
 )
 
 from .class_axes import pick
+from .maps import check_maps
 
 RELATIONS = {'pearson': pearson_distance, 'cosine': cosine_distance}
 
@@ -65,11 +66,7 @@ class FeatureRelationLoss(nn.Module):
         Raises:
             ValueError: Shapes that differ or are not 4-D.
         """
-        if student.ndim != 4 or student.shape != teacher.shape:
-            raise ValueError(
-                f'student and teacher must be maps [N, D, H, W] of one shape, got '
-                f'{tuple(student.shape)} and {tuple(teacher.shape)}'
-            )
+        check_maps(student, teacher)
         if self.relation == 'pearson' and fused.pays(student):
             pair = student.flatten(2), teacher.flatten(2)
             return self.loss_weight * fused.feature_relations(

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import nn
 
+from . import rivals  # noqa: F401  (registers its methods)
 from .pair import Pair, Plan, describe
 from .papers import METHODS
 from .survey import LogitTap, Survey, survey

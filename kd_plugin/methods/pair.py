@@ -79,27 +79,54 @@ class Pair:
         tap = self.first()
         return (0, None) if tap is None else (tap.columns, tap.classes)
 
-    def features(self, loss: dict, name: str = 'features') -> list[dict[str, Any]]:
+    def features(
+        self, loss: dict, name: str = 'features', aligner: str | None = 'conv1x1',
+        part: slice = slice(None),
+    ) -> list[dict[str, Any]]:  # fmt: skip
         """One entry that compares features: the necks' or the backbones' last common stage.
 
         Args:
             loss: Dict of a loss on maps.
             name: Of the entry.
+            aligner: None for one only where channels or sizes differ.
+            part: Of each pyramid's levels.
         """
         for paths in (('neck', 'neck'), self._last_stages()):
             own, theirs = (side.features.get(path) for side, path in zip(
                 (self.student, self.teacher), paths, strict=True))  # fmt: skip
             if not own or not theirs:
                 continue
-            levels = _common_levels(own, theirs)
-            if levels is None and len(own) != len(theirs):
+            numbers = [list(range(len(side)))[part] for side in (own, theirs)]
+            common = _common_levels(*([side[i] for i in chosen] for side, chosen in zip(
+                (own, theirs), numbers, strict=True)))  # fmt: skip
+            if common:
+                numbers = [[chosen[i] for i in common[side]] for side, chosen in zip(
+                    ('student', 'teacher'), numbers, strict=True)]  # fmt: skip
+            if len(numbers[0]) != len(numbers[1]):
                 continue
-            entry = dict(name=name, student=paths[0], teacher=paths[1], aligner='conv1x1',
-                         loss=dict(loss))  # fmt: skip
-            return [dict(entry, levels=levels) if levels else entry]
+            entry: dict[str, Any] = dict(name=name, student=paths[0], teacher=paths[1])
+            kind = aligner or self._needed_aligner(paths, numbers)
+            if kind:
+                entry['aligner'] = kind
+            entry['loss'] = dict(loss)
+            if numbers != [list(range(len(side))) for side in (own, theirs)]:
+                entry['levels'] = dict(student=numbers[0], teacher=numbers[1])
+            return [entry]
         self.note(f'features: the maps of {self.names[0]} {self.student.features} and of '
                   f'{self.names[1]} {self.teacher.features} (strides) have no level in common')
         return []
+
+    def _needed_aligner(
+        self, paths: tuple[str, str], numbers: list[list[int]]
+    ) -> str | None:
+        """What brings the student's maps to the teacher's shapes; None where they have them."""
+        for kind, attribute in (('conv1x1', 'channels'), ('resize', 'features')):
+            own, theirs = (
+                [getattr(side, attribute)[path][i] for i in chosen] for side, path, chosen in zip(
+                    (self.student, self.teacher), paths, numbers, strict=True))
+            if own != theirs:
+                return kind
+        return None
 
     def note(self, text: str) -> None:
         """Take down what was left out, once."""

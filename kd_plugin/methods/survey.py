@@ -63,11 +63,16 @@ class Survey:
         logits: Its classification layers, in the order in which their losses are taken.
         features: Strides of the maps that ``'neck'``, ``'backbone'`` and the backbone's last
             stage give, by path.
+        channels: Of these maps.
+        kind: ``'segmentor'``, or a detector's: ``'two-stage'``, ``'anchor-based'`` or
+            ``'anchor-free'``.
         reason: Why there are no logits, where there are none.
     """
 
     logits: list[LogitTap] = field(default_factory=list)
     features: dict[str, list[int]] = field(default_factory=dict)
+    channels: dict[str, list[int]] = field(default_factory=dict)
+    kind: str = ''
     reason: str = ''
 
 
@@ -80,7 +85,7 @@ def survey(model: nn.Module, scope: str) -> Survey:
         model: Detector or segmentor.
         scope: ``'mmdet'`` or ``'mmseg'``.
     """
-    found = Survey()
+    found = Survey(kind=_kind(model, scope))
     with made_up_ground(), preserved_random_state():
         model = copy_to_try(model).requires_grad_(True)
         for device in devices():
@@ -90,8 +95,18 @@ def survey(model: nn.Module, scope: str) -> Survey:
             except LossError as error:
                 found.reason = (
                     f'its loss cannot be run on made-up images, boxes and maps ({error})')
-        found.features = _features(model, scope)
+        found.features, found.channels = _features(model, scope)
     return found
+
+
+def _kind(model: nn.Module, scope: str) -> str:
+    """What papers tell apart."""
+    if scope == 'mmseg':
+        return 'segmentor'
+    if getattr(model, 'roi_head', None) is not None:
+        return 'two-stage'
+    priors = getattr(getattr(model, 'bbox_head', None), 'prior_generator', None)
+    return 'anchor-based' if hasattr(priors, 'base_anchors') else 'anchor-free'
 
 
 def _logits(model: nn.Module, scope: str) -> tuple[list[LogitTap], str]:
@@ -216,8 +231,10 @@ def _path_of(model: nn.Module, module: nn.Module) -> str:
     return next(path for path, other in model.named_modules() if other is module)
 
 
-def _features(model: nn.Module, scope: str) -> dict[str, list[int]]:
-    """Strides of the maps of neck, backbone and the backbone's last stage, in evaluation."""
+def _features(
+    model: nn.Module, scope: str
+) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """Strides and channels of the maps of neck, backbone and its last stage, in evaluation."""
     maps: dict[str, list[Tensor]] = {}
 
     def record(path: str) -> Any:
@@ -234,7 +251,7 @@ def _features(model: nn.Module, scope: str) -> dict[str, list[int]]:
             images, _, _ = run_on_made_up(
                 model.eval(), scope, lambda images, samples: model.extract_feat(images))
     except LossError:
-        return {}
+        return {}, {}
     finally:
         for handle in handles:
             handle.remove()
@@ -246,4 +263,5 @@ def _features(model: nn.Module, scope: str) -> dict[str, list[int]]:
                  and len(given) == 1 and given[0] is last]  # fmt: skip
         chosen += sorted(stage, key=lambda path: path.count('.'))[:1]
     found = {path: _strides(maps[path], images) for path in chosen}
-    return {path: strides for path, strides in found.items() if len(strides) == len(maps[path])}
+    found = {path: strides for path, strides in found.items() if len(strides) == len(maps[path])}
+    return found, {path: [m.shape[1] for m in maps[path]] for path in found}

@@ -8,10 +8,14 @@ from mmengine.structures import InstanceData
 from kd_plugin.distillers.teaching import dead_terms
 from kd_plugin.losses import (
     AcclimationLoss,
+    ChannelWiseLoss,
     DISTLoss,
     FeatureMimicLoss,
     FeatureRelationLoss,
+    FGDLoss,
     LogitKLLoss,
+    MGDLoss,
+    PKDLoss,
 )
 
 
@@ -35,12 +39,31 @@ def shape(columns, *sizes):
     (FeatureRelationLoss(), 1, ['channel_weight']),
     (FeatureRelationLoss(), 8, []),
     (FeatureMimicLoss(), 1, []),
+    (FeatureMimicLoss(loss_weight=1e-12), 8, []),  # little, and yet something
+    (ChannelWiseLoss(tau=4.0), 1, []),
+    (PKDLoss(), 1, []),
 ])  # fmt: skip
 def test_terms_without_a_gradient(loss, columns, dead):
     before = dict(vars(loss))
     generator = torch.get_rng_state()
     assert dead_terms(loss, shape(columns, 8, 8)) == dead
     assert dict(vars(loss)) == before and torch.equal(torch.get_rng_state(), generator)
+
+
+@pytest.mark.parametrize('columns', [1, 2, 8])
+@pytest.mark.parametrize('ratio', [0.0, 0.75, 0.95])
+@pytest.mark.parametrize('masked', ['pixels', 'channels'])
+def test_a_mask_leaves_enough_to_teach(columns, ratio, masked):
+    loss = MGDLoss(ratio, masked, loss_weight=5e-7, channels=columns)
+    assert dead_terms(loss, shape(columns, 8, 8)) == []
+
+
+@pytest.mark.parametrize(('columns', 'weights', 'dead'), [
+    (1, (5e-5, 2.5e-5, 5e-5, 5e-7), []), (8, (5e-5, 2.5e-5, 5e-5, 5e-7), []),
+    (8, (1.0, 0.0, 0.0, 0.0), []), (8, (0.0, 0.0, 0.0, 0.0), None),
+])  # fmt: skip
+def test_each_term_of_fgd_teaches(columns, weights, dead):
+    assert dead_terms(FGDLoss(*weights, channels=columns), shape(columns, 8, 8)) == dead
 
 
 def test_the_teachers_side_counts_for_acclimation():

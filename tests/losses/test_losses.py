@@ -99,7 +99,8 @@ def test_mimic_is_the_mean_squared_error():
 
 
 @pytest.mark.parametrize('name', ['DISTLoss', 'FeatureRelationLoss', 'FeatureMimicLoss',
-                                  'LogitKLLoss'])
+                                  'LogitKLLoss', 'ChannelWiseLoss', 'PKDLoss', 'FGDLoss',
+                                  'MGDLoss'])
 def test_bare_names_resolve_in_both_scopes(name):
     for scope in ('mmdet', 'mmseg'):
         assert type(MODELS.build(dict(type=name, _scope_=scope))).__name__ == name

@@ -18,18 +18,20 @@ from typing import Any
 
 from torch import nn
 
+from .options import read, spelled
 from .pair import Pair, Plan, describe
 from .papers import METHODS
 from .survey import LogitTap, Survey, survey
 
-__all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'config_text', 'make_plan', 'survey']
+__all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'config_text', 'make_plan', 'read',
+           'spelled', 'survey']  # fmt: skip
 
 
 def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope: str) -> Plan:
     """What a method does to a pair of models.
 
     Args:
-        method: A name, or a dict with ``type`` and the method's options.
+        method: A name, ``'NAME:key=value,…'``, or a dict with ``type`` and the method's options.
         student: The student's model.
         teacher: The teacher's.
         scope: ``'mmdet'`` or ``'mmseg'``.
@@ -37,7 +39,7 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
     Raises:
         ValueError: An unknown name or option, or nothing that the method could compare.
     """
-    options = dict(type=method) if isinstance(method, str) else dict(method)
+    options = read(method) if isinstance(method, str) else dict(method)
     name = options.pop('type', None)
     # Not METHODS.get(), which would import a module of that name.
     make = METHODS.module_dict.get(name)
@@ -55,6 +57,8 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
         if 'unexpected keyword' not in str(error):
             raise
         raise ValueError(f'distill: the method {name!r} takes other options: {error}') from error
+    if not isinstance(plan.acclimation, (dict, type(None))):
+        raise ValueError(f'distill={name!r} takes acclimation=dict(…), got {plan.acclimation!r}')
     if not plan.entries:
         raise ValueError(
             f'distill={name!r} finds nothing to compare: {"; ".join(plan.notes)}. The student has '

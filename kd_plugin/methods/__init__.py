@@ -23,8 +23,8 @@ from .pair import Pair, Plan, describe
 from .papers import METHODS
 from .survey import LogitTap, Survey, survey
 
-__all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'config_text', 'make_plan', 'read',
-           'spelled', 'survey']  # fmt: skip
+__all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'check_name', 'config_text',
+           'make_plan', 'read', 'spelled', 'survey']  # fmt: skip
 
 
 def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope: str) -> Plan:
@@ -41,15 +41,9 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
     """
     options = read(method) if isinstance(method, str) else dict(method)
     name = options.pop('type', None)
+    check_name(name)
     # Not METHODS.get(), which would import a module of that name.
-    make = METHODS.module_dict.get(name)
-    if make is None:
-        known = sorted(METHODS.module_dict)
-        close = difflib.get_close_matches(str(name), known, n=1)
-        raise ValueError(
-            f'distill={name!r} is no method; {f"write {close[0]!r}, or one" if close else "one"} '
-            f'of {known}, or a list of entries'
-        )
+    make = METHODS.module_dict[name]
     pair = Pair(student, teacher, scope)
     try:
         plan = make(pair, **options)
@@ -66,6 +60,21 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
             'entries with taps of your own'
         )
     return plan
+
+
+def check_name(name: str | None) -> None:
+    """Refuse what is no method.
+
+    Raises:
+        ValueError: With the names that there are.
+    """
+    known = sorted(METHODS.module_dict)
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=1)
+        raise ValueError(
+            f'distill={name!r} is no method; {f"write {close[0]!r}, or one" if close else "one"} '
+            f'of {known}, or a list of entries'
+        )
 
 
 def config_text(plan: Plan) -> str:

@@ -69,7 +69,7 @@ def _lengthen(cfg: Config, options: dict[str, Any]) -> None:
 
 
 def run_name(config: str, method: str | None, distills: bool) -> str:
-    """What a run is called in paths and tables, for example ``demo/dist_pspnet_digits``.
+    """What a run is called in paths and tables, for example ``demo/dist-plus_pspnet_digits``.
 
     Args:
         config: The config's name with its folder, without suffix.

@@ -18,13 +18,13 @@ from typing import Any
 
 from torch import nn
 
-from .options import read, spelled
+from .options import read
 from .pair import Pair, Plan, describe
 from .papers import METHODS
 from .survey import LogitTap, Survey, survey
 
 __all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'check_name', 'config_text',
-           'make_plan', 'read', 'spelled', 'survey']  # fmt: skip
+           'make_plan', 'read', 'survey']  # fmt: skip
 
 
 def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope: str) -> Plan:

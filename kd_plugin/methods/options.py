@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import keyword
 from typing import Any
 
 
@@ -32,13 +31,6 @@ def read(text: str) -> dict[str, Any]:
     return dict(type=name, **found)
 
 
-def spelled(method: dict[str, Any]) -> str:
-    """The line that stands for a dict: what :func:`read` takes."""
-    options = ','.join(
-        f'{key}={_text(value)}' for key, value in method.items() if key != 'type')
-    return f'{method["type"]}:{options}' if options else method['type']
-
-
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Name):
         return node.id
@@ -50,13 +42,3 @@ def _value(node: ast.expr) -> Any:
             raise ValueError('not dict(key=value)')
         return {part.arg: _value(part.value) for part in node.keywords}
     return ast.literal_eval(node)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return f'dict({",".join(f"{key}={_text(part)}" for key, part in value.items())})'
-    if isinstance(value, (list, tuple)):
-        return f'[{",".join(map(_text, value))}]'
-    if isinstance(value, str) and value.isidentifier() and not keyword.iskeyword(value):
-        return value
-    return repr(value)

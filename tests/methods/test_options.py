@@ -2,7 +2,7 @@
 
 import pytest
 
-from kd_plugin.methods import read, spelled
+from kd_plugin.methods import read
 
 
 @pytest.mark.parametrize(('text', 'method'), [
@@ -14,9 +14,8 @@ from kd_plugin.methods import read, spelled
         type='dist-plus', acclimation=dict(lr_mult=0.1, loss=dict(tau=2.0)))),
     ("x:a='None'", dict(type='x', a='None')),
 ])  # fmt: skip
-def test_a_line_and_a_dict_stand_for_each_other(text, method):
+def test_a_line_stands_for_a_dict(text, method):
     assert read(text) == method
-    assert spelled(method) == text
     assert list(read(text))[0] == 'type'
 
 

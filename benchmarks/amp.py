@@ -61,7 +61,7 @@ def train(path: str, precision: str, iterations: int, seed: int, folder: Path) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='one of configs/demo')
+    parser.add_argument('config', help='a pair of configs/demo')
     parser.add_argument('--iterations', type=int, default=1000)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument('--folder', type=Path, default=Path('work_dirs/amp'))

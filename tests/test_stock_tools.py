@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CASES = {
-    'det': (mmdet, 'retinanet_digits', 'dist_retinanet_digits', 'coco/bbox_mAP'),
-    'seg': (mmseg, 'pspnet_digits', 'dist_pspnet_digits', 'mIoU'),
+    'det': (mmdet, 'retinanet_digits', 'coco/bbox_mAP'),
+    'seg': (mmseg, 'pspnet_digits', 'mIoU'),
 }
 CONFIG = """
 _base_ = '{root}/configs/demo/{name}.py'
@@ -35,10 +35,10 @@ def call(folder, *command):
 
 @pytest.mark.parametrize('task', CASES)
 def test_train_test_and_infer(task, tmp_path, digits):
-    package, student, distilled, metric = CASES[task]
+    package, pair, metric = CASES[task]
     scripts = Path(package.__file__).parent / '.mim/tools'
     plain, config = tmp_path / 'student.py', tmp_path / 'distilled.py'
-    text = CONFIG.format(root=ROOT, name=f'{student}-student', data=digits)
+    text = CONFIG.format(root=ROOT, name=f'{pair}-student', data=digits)
     if task == 'det':
         evaluator = f"dict(ann_file='{digits}/annotations/val.json')"
         more = f'val_evaluator = {evaluator}\ntest_evaluator = {evaluator}\n'
@@ -47,8 +47,9 @@ def test_train_test_and_infer(task, tmp_path, digits):
     # An untrained student finds nothing that is worth a score.
     keen = 'test_cfg=dict(score_thr=0.0)' if task == 'det' else ''
     plain.write_text(text + more + f'model = dict({keen})\n')
-    config.write_text(CONFIG.format(root=ROOT, name=distilled, data=digits) + more
-                      + f'model = dict(student=dict({keen}), teacher=dict(checkpoint=None))\n')
+    config.write_text(CONFIG.format(root=ROOT, name=pair, data=digits) + more
+                      + f'model = dict(student=dict({keen}), teacher=dict(checkpoint=None), '
+                      "distill='dist')\n")
     call(tmp_path, scripts / 'train.py', config, '--work-dir', tmp_path / 'work')
     weights = tmp_path / 'work/student_last.pth'
     scores = []

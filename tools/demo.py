@@ -12,8 +12,8 @@ from draw_comparison import draw
 from run_experiments import CONFIGS, WORK, Run, execute
 
 PAIRS = {
-    'seg': ('deeplabv3_digits-teacher', 'pspnet_digits-student', 'dist-plus_pspnet_digits'),
-    'det': ('retinanet_digits-teacher', 'retinanet_digits-student', 'dist-plus_retinanet_digits'),
+    'seg': ('deeplabv3_digits-teacher', 'pspnet_digits'),
+    'det': ('retinanet_digits-teacher', 'retinanet_digits'),
 }
 METRICS = {'seg': ('mIoU', 1, 'mIoU'), 'det': ('coco/bbox_mAP', 100, 'AP')}
 TITLES = 'teacher', 'student alone', 'student with DIST+'
@@ -23,7 +23,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('task', choices=PAIRS)
     task = parser.parse_args().task
-    runs = [Run(CONFIGS / f'demo/{name}.py', 0, WORK / 'results') for name in PAIRS[task]]
+    teacher, pair = (CONFIGS / f'demo/{name}.py' for name in PAIRS[task])
+    runs = [Run(config, 0, WORK / 'results', method=method) for config, method in (
+        (teacher, None), (pair, 'none'), (pair, 'dist-plus'))]  # fmt: skip
     # One thread each: models this small gain nothing from more.
     failures = execute(runs, jobs=2, threads=1)
     if failures:

@@ -1,12 +1,11 @@
 """Draw images of the test split as several models see them: image, truth, then one column a model.
 
-Takes configs that tools/run_experiments.py has trained: the student alone, then distilled ones,
-before which their teacher is put.
+Takes configs and methods that tools/run_experiments.py has trained, the student alone (none)
+first; before them their teacher is put.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from mmseg.apis import inference_model, init_model
-from run_experiments import Run, add_run_arguments
+from plans import PlanParser, add_run_arguments
+from run_experiments import Run, planned_runs
 
 from kd_plugin.data import PALETTE
 
@@ -149,15 +149,14 @@ def _pasted(titles: list[str], rows: list[list[np.ndarray]]) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = PlanParser(__doc__)
     add_run_arguments(parser)
     parser.add_argument('--images', nargs='+', type=int, default=[0, 1, 2, 3], metavar='INDEX',
                         help='images of the test split')
     parser.add_argument('--out', type=Path, default='comparison.png', help='the PNG to write')
     args = parser.parse_args()
-    runs = [Run(config, args.seeds[0], args.results) for config in args.configs]
-    columns = {run.config.stem.replace('_', ' '): run for run in runs}
+    runs = planned_runs(args, args.seeds[:1])
+    columns = {Path(run.name).name.replace('_', ' '): run for run in runs}
     teacher = next((run.teacher_run() for run in runs if run.teacher_run()), None)
     if teacher:
         columns = {'teacher': teacher, **columns}

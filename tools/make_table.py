@@ -1,10 +1,10 @@
 """Turn the result files of tools/run_experiments.py into a table.
 
-Takes the same configs, seeds and plans; the first config is the student alone, to which the others
-are compared seed by seed. If the student trained for longer is among them (the first config's name
-and -long), a column compares to that as well. A document keeps its tables up to date with a line
+Takes the same configs, methods, seeds and plans. The first row is the student alone, to which the
+others are compared seed by seed. If the student trained for longer is among them (none:iters=…), a
+column compares to that as well. A document keeps its tables up to date with a line
 
-    <!-- table: @configs/plans/demo_seg.txt --classes -->
+    <!-- table: @configs/plans/demo_pspnet.txt --classes -->
 
 before each: tools/make_table.py --refresh FILE… writes what follows it anew.
 """
@@ -16,11 +16,13 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from run_experiments import RESULTS, Run, add_run_arguments, config_name
+from by_method import ALONE
+from plans import PlanParser, add_run_arguments
+from run_experiments import Run, config_name, planned_runs
 from scipy.stats import t as student_t
 
 # Where none is named: the first of these that the results have.
@@ -61,21 +63,20 @@ def with_gain(values: dict[int, float], base: dict[int, float]) -> str:
     return f'{mean(values.values()):.1f} ({mean(pairs):+.1f})' if pairs else ''
 
 
-def read(config: Path, seeds: Iterable[int], results: Path) -> dict[int, dict]:
-    """The result files of a config that are there, by seed.
+def read(row: Run, seeds: Iterable[int]) -> dict[int, dict]:
+    """The result files of a run that are there, by seed.
 
     Raises:
-        ValueError: One was made with other settings than the config has now.
+        ValueError: One was made with other settings than the run has now.
     """
     found = {}
-    run = Run(config, 0, results)  # reading a config takes a while, and no seed changes it
     for seed in seeds:
-        result = run.result.with_name(f'seed-{seed}.json')
+        result = row.result.with_name(f'seed-{seed}.json')
         if result.exists():
             found[seed] = json.loads(result.read_text())
-            if found[seed]['hash'] != run.hash:
+            if found[seed]['hash'] != row.hash:
                 raise ValueError(
-                    f'{result} was made with other settings than {config} has now; '
+                    f'{result} was made with other settings than {row.name} has now; '
                     'run tools/run_experiments.py again')
     return found
 
@@ -85,14 +86,21 @@ def percent(metric: str, value: float) -> float:
     return 100 * value if metric.startswith('coco/') else value
 
 
-def teacher_row(configs: list[Path], results: Path) -> tuple[str, dict] | None:
-    """Name and result of the teacher of the first config that has one."""
-    for config in configs:
-        run = Run(config, 0, results)
+def teacher_row(rows: Sequence[Run]) -> tuple[str, dict] | None:
+    """Name and result of the teacher of the first run that has one."""
+    for run in rows:
         if run.teacher is not None and run.teacher.exists():
-            files = sorted((results / config_name(run.teacher)).glob('seed-*.json'))
+            files = sorted((run.results / config_name(run.teacher)).glob('seed-*.json'))
             if files:
                 return run.teacher.stem, json.loads(files[0].read_text())
+    return None
+
+
+def longer(rows: Sequence[Run]) -> int | None:
+    """Which row is the student alone trained for longer."""
+    for number, run in enumerate(rows):
+        if run.config == rows[0].config and (run.method or '').startswith(f'{ALONE}:'):
+            return number
     return None
 
 
@@ -109,66 +117,64 @@ def class_scores(metric: str, metrics: dict) -> dict[str, float]:
 
 
 def table(
-    configs: list[Path], seeds: list[int], results: Path = RESULTS,
-    metrics: list[str] | None = None, classes: bool = False,
+    rows: Sequence[Run], seeds: Sequence[int], metrics: list[str] | None = None,
+    classes: bool = False,
 ) -> str:  # fmt: skip
-    """A Markdown table, one row a config, the teacher first.
+    """A Markdown table, one row a config and method, the teacher first.
 
     Args:
-        configs: Config files, the student alone first.
-        seeds: Which of the results to take.
-        results: Folder of the result files.
+        rows: Runs, of whatever seed, the student alone first.
+        seeds: Which of their results to take.
         metrics: Keys of the results; the gain is of the first.
         classes: Compare the classes in place of time and memory: the student's metric of each,
-            for the other configs the mean and the mean gain.
+            for the other rows the mean and the mean gain.
 
     Raises:
-        NoResultsError: Nothing of the first config is there.
+        NoResultsError: Nothing of the first row is there.
         ValueError: It has none of the metrics.
     """
-    found = {config: read(config, seeds, results) for config in configs}
-    alone = configs[0]
-    if not found[alone]:
-        raise NoResultsError(f'{alone} has no results yet; run tools/run_experiments.py first')
-    known = next(iter(found[alone].values()))['metrics']
+    found = [read(row, seeds) for row in rows]
+    if not found[0]:
+        raise NoResultsError(
+            f'{rows[0].name} has no results yet; run tools/run_experiments.py first')
+    known = next(iter(found[0].values()))['metrics']
     metrics = metrics or [metric for metric in METRICS if metric in known][:1]
     if not metrics or set(metrics) - set(known):
-        raise ValueError(f'results of {alone} have the metrics {sorted(known)}')
+        raise ValueError(f'results of {rows[0].name} have the metrics {sorted(known)}')
     first = metrics[0]
     names = list(class_scores(first, known)) if classes else []
 
-    def scores(config: Path, metric: str) -> dict[int, float]:
-        return {seed: percent(metric, one['metrics'][metric])
-                for seed, one in found[config].items()}
+    def scores(row: int, metric: str) -> dict[int, float]:
+        return {seed: percent(metric, one['metrics'][metric]) for seed, one in found[row].items()}
 
-    def of_class(config: Path, name: str) -> dict[int, float]:
+    def of_class(row: int, name: str) -> dict[int, float]:
         return {seed: class_scores(first, one['metrics'])[name]
-                for seed, one in found[config].items()}
+                for seed, one in found[row].items()}
 
-    bases = {alone: 'gain (95 % interval)'}
-    longer = alone.with_stem(f'{alone.stem}-long')
-    if found.get(longer) and not names:
-        bases[longer] = 'gain over -long'
+    bases = {0: 'gain (95 % interval)'}
+    long = longer(rows)
+    if long and found[long] and not names:
+        bases[long] = f'gain over {str(rows[long].method).partition(":")[2]}'
     head = ['', *(metric.rpartition('/')[2] for metric in metrics), *bases.values()]
     head += names or ['seeds', 'training, CPU s', 'memory, MB']
-    rows = []
-    teacher = teacher_row(configs, results)
+    lines = []
+    teacher = teacher_row(rows)
     if teacher:
         name, result = teacher
-        row = [name, *(f'{percent(m, result["metrics"][m]):.1f}' for m in metrics)]
-        row += [''] * len(bases)
+        line = [name, *(f'{percent(m, result["metrics"][m]):.1f}' for m in metrics)]
+        line += [''] * len(bases)
         own = class_scores(first, result['metrics'])
-        rows.append(row + ([f'{own[name]:.1f}' for name in names] or _costs({0: result})))
-    for config in configs:
-        row = [config.stem, *(spread(list(scores(config, m).values())) for m in metrics)]
-        row += ['' if config in (alone, base) else gain(scores(config, first), scores(base, first))
-                for base in bases]  # fmt: skip
+        lines.append(line + ([f'{own[name]:.1f}' for name in names] or _costs({0: result})))
+    for row, run in enumerate(rows):
+        line = [Path(run.name).name, *(spread(list(scores(row, m).values())) for m in metrics)]
+        line += ['' if row in (0, base) else gain(scores(row, first), scores(base, first))
+                 for base in bases]  # fmt: skip
         for name in names:
-            values = of_class(config, name)
-            row.append(spread(list(values.values())) if config == alone
-                       else with_gain(values, of_class(alone, name)))  # fmt: skip
-        rows.append(row if names else row + _costs(found[config]))
-    lines = [head, ['---'] + ['---:'] * (len(head) - 1), *rows]
+            values = of_class(row, name)
+            line.append(with_gain(values, of_class(0, name)) if row
+                        else spread(list(values.values())))  # fmt: skip
+        lines.append(line if names else line + _costs(found[row]))
+    lines = [head, ['---'] + ['---:'] * (len(head) - 1), *lines]
     return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
 
@@ -192,9 +198,7 @@ def refresh(document: Path) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        description=__doc__, fromfile_prefix_chars='@',
-        formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    found = PlanParser(__doc__)
     add_run_arguments(found, nargs='*')
     found.add_argument('--metrics', nargs='+',
                        help='keys of the results; the gain is of the first')
@@ -205,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def from_arguments(args: argparse.Namespace) -> str:
-    return table(args.configs, args.seeds, args.results, args.metrics, args.classes)
+    return table(planned_runs(args, args.seeds[:1]), args.seeds, args.metrics, args.classes)
 
 
 def main() -> None:

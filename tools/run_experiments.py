@@ -1,8 +1,12 @@
-"""Train and test configs over several seeds; one small result file a run.
+"""Train and test configs × methods × seeds; one small result file a run.
 
-What is done is skipped, what was interrupted goes on from its last checkpoint, and a teacher that
-is not there yet is trained first. Put the arguments in a file and write @FILE to keep a plan.
-tools/make_table.py turns the result files into tables.
+    tools/run_experiments.py configs/demo/pspnet_digits.py --methods none kd dist:tau=4 --seeds 0 1
+
+A method is a name, with options behind a colon, and none the student of the pair alone
+(none:iters=560 for as long). Without --methods a config is run as it is. What is done is skipped,
+what was interrupted goes on from its last checkpoint, and a teacher that is not there yet is
+trained first. Put the arguments in a file and write @FILE to keep a plan. tools/make_table.py
+turns the result files into tables.
 """
 
 from __future__ import annotations
@@ -24,8 +28,10 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
+from by_method import run_name, with_method
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
+from plans import RESULTS, ROOT, PlanParser, add_run_arguments
 from scheduling import execute
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
@@ -33,8 +39,7 @@ import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…
 # mmengine finds packages through it, and Python would say so for every config that is read.
 warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS, RESULTS, WORK = ROOT / 'configs', ROOT / 'docs/results', ROOT / 'work_dirs'
+CONFIGS, WORK = ROOT / 'configs', ROOT / 'work_dirs'
 PACKAGES = 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'  # by import name
 # The parts of a config that decide what is trained and what the test says.
 DECISIVE = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',
@@ -46,7 +51,7 @@ PROGRESS = re.compile(r'(?:Epoch\(train\) +\[(\d+)\]|Iter\(train\)) *\[ *(\d+)/(
 
 
 def config_name(config: Path) -> str:
-    """How a config is called in paths and tables, for example ``demo/dist_pspnet_digits``."""
+    """How a config is called in paths, for example ``demo/pspnet_digits``."""
     config = config.resolve()
     parent = CONFIGS if config.is_relative_to(CONFIGS) else config.parent
     return config.relative_to(parent).with_suffix('').as_posix()
@@ -60,19 +65,27 @@ def versions() -> dict[str, str]:
 
 @dataclass
 class Run:
-    """One config trained with one seed."""
+    """One config trained with one method and one seed.
+
+    Raises:
+        ValueError: The config cannot take the method.
+    """
 
     config: Path
     seed: int
     results: Path = RESULTS
     folder: Path | None = None  # of logs and checkpoints; by default from name and seed
     options: list[str] = field(default_factory=list)  # further key=value
+    method: str | None = None  # in place of the config's own
     share: float = 0.0  # of the training that is done, 0..1
     process: subprocess.Popen | None = None  # the tool that is at work
 
     def __post_init__(self) -> None:
         self.cfg = Config.fromfile(self.config, import_custom_modules=False)
-        self.name = config_name(self.config)
+        distills = 'student' in self.cfg.model
+        if self.method is not None:
+            self.cfg = with_method(self.cfg, self.method)
+        self.name = run_name(config_name(self.config), self.method, distills)
         self.title = f'{self.name} seed {self.seed}'
         self.folder = self.folder or WORK / self.name / f'seed-{self.seed}'
         self.result = self.results / self.name / f'seed-{self.seed}.json'
@@ -102,7 +115,7 @@ class Run:
         return train.get('max_iters', train.get('max_epochs', 1)) * (2 if self.teacher else 1)
 
     def known_seconds(self) -> float | None:
-        """What training took in results of this config, of whatever seed and machine."""
+        """What training took in results of this name, of whatever seed and machine."""
         for folder in (self.results, RESULTS):
             found = [json.loads(path.read_text()).get('train_seconds')
                      for path in (folder / self.name).glob('seed-*.json')]
@@ -244,21 +257,21 @@ def _total(attempts: list[dict], key: str) -> float | None:
     return None if None in parts else round(sum(parts), 1)
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
-    """The arguments that say which runs are meant: configs, seeds, folder of results."""
-    parser.add_argument('configs', nargs=nargs, type=_config, help='config files')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--results', type=Path, default=RESULTS, help='folder of result files')
+def planned_runs(args: argparse.Namespace, seeds: list[int]) -> list[Run]:
+    """Configs × methods × seeds, seed by seed.
 
-
-def _config(name: str) -> Path:
-    if not Path(name).exists():
-        raise argparse.ArgumentTypeError(f'no such config: {name}')
-    return Path(name)
+    Raises:
+        SystemExit: A config cannot take a method, in a sentence.
+    """
+    try:
+        return [Run(config, seed, args.results, method=method)
+                for seed in seeds for config in args.configs for method in args.methods]
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, fromfile_prefix_chars='@')
+    parser = PlanParser(__doc__)
     add_run_arguments(parser)
     parser.add_argument('--jobs', type=int, default=1, help='runs side by side')
     parser.add_argument('--threads', type=int, help='CPU threads of a run; by default the cores '
@@ -269,8 +282,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped; the same command goes on'))
-    runs = [Run(config, seed, args.results) for seed in args.seeds for config in args.configs]
-    failures = execute(runs, args.jobs, args.threads)
+    failures = execute(planned_runs(args, args.seeds), args.jobs, args.threads)
     if failures:
         raise SystemExit('\n\n'.join(failures))
 

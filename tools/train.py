@@ -4,8 +4,11 @@ The config of a plain model is distilled from another without a config file of i
 
     python tools/train.py STUDENT.py --teacher TEACHER.py --teacher-checkpoint TEACHER.pth \\
         --method dist-plus
+
+With --method alone, that of a pair's config is replaced.
 """
 
+from by_method import with_method
 from command_line import common_parser, distilled, read_config
 from mmengine.registry import RUNNERS
 
@@ -23,14 +26,20 @@ def main() -> None:
     group = parser.add_argument_group('distillation of a plain config')
     group.add_argument('--teacher', help="the teacher's config, a file or 'mmdet::…' name")
     group.add_argument('--teacher-checkpoint', help="the teacher's weights, a path or address")
-    group.add_argument('--method', help=f"one of {', '.join(sorted(METHODS.module_dict))}")
+    group.add_argument('--method', help=f"one of {', '.join(sorted(METHODS.module_dict))}, with "
+                       'options as in dist:tau=4; none is the student alone')
     args = parser.parse_args()
-    given = [args.teacher, args.teacher_checkpoint, args.method]
-    if any(given) and not all(given):
+    given = [args.teacher, args.teacher_checkpoint]
+    if any(given) and not all([*given, args.method]):
         parser.error('--teacher, --teacher-checkpoint and --method go together')
     cfg = read_config(args)
-    if args.method:
+    if args.teacher:
         cfg = distilled(cfg, args.teacher, args.teacher_checkpoint, args.method)
+    elif args.method:
+        try:
+            cfg = with_method(cfg, args.method)
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -6,10 +6,3 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),
 ]
-# A student alone for as long as DIST+ takes, a step of which costs 1.8 to 1.9 of its own.
-longer = dict(
-    train_cfg=dict(type='IterBasedTrainLoop', max_iters=560, val_interval=560),
-    param_scheduler=[
-        dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
-        dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=560, eta_min=1e-5),
-    ])

@@ -1,6 +1,10 @@
-# The Faster R-CNN student alone: ResNet-18.
-_base_ = ['mmdet::_base_/models/faster-rcnn_r50_fpn.py', '../_base_/bccd_6k.py']
+# Cascade R-CNN R50 teaches Faster R-CNN R18.
+_base_ = 'faster-rcnn_r18_fpn_1xb8-6k_bccd-student.py'
 model = dict(
-    backbone=dict(depth=18, init_cfg=dict(checkpoint='torchvision://resnet18')),
-    neck=dict(in_channels=[64, 128, 256, 512]),
-    roi_head=dict(bbox_head=dict(num_classes=3)))
+    _delete_=True,
+    type='DetectorDistiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='{{fileDirname}}/cascade-rcnn_r50_fpn_1xb8-6k_bccd.py',
+        checkpoint='work_dirs/bccd/cascade-rcnn_r50_fpn_1xb8-6k_bccd/seed-0/iter_6000.pth'),
+    distill='dist-plus')

@@ -1,7 +1,10 @@
-# The RetinaNet student alone: ResNet-18.
-_base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py', '../_base_/bccd_6k.py']
+# RetinaNet-R50 teaches RetinaNet-R18.
+_base_ = 'retinanet_r18_fpn_1xb8-6k_bccd-student.py'
 model = dict(
-    backbone=dict(depth=18, init_cfg=dict(checkpoint='torchvision://resnet18')),
-    neck=dict(in_channels=[64, 128, 256, 512]),
-    bbox_head=dict(num_classes=3))
-optim_wrapper = dict(optimizer=dict(lr=0.005))
+    _delete_=True,
+    type='DetectorDistiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='{{fileDirname}}/retinanet_r50_fpn_1xb8-6k_bccd.py',
+        checkpoint='work_dirs/bccd/retinanet_r50_fpn_1xb8-6k_bccd/seed-0/iter_6000.pth'),
+    distill='dist-plus')

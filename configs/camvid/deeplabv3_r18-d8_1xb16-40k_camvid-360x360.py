@@ -1,8 +1,10 @@
-# The DeepLabV3 student alone: ResNet-18.
-_base_ = ['mmseg::_base_/models/deeplabv3_r50-d8.py', '../_base_/camvid_40k.py']
+# DeepLabV3-R101 teaches DeepLabV3-R18.
+_base_ = 'deeplabv3_r18-d8_1xb16-40k_camvid-360x360-student.py'
 model = dict(
-    pretrained='open-mmlab://resnet18_v1c',
-    data_preprocessor=dict(size=(360, 360)),
-    backbone=dict(depth=18),
-    decode_head=dict(in_channels=512, channels=128, num_classes=11),
-    auxiliary_head=dict(in_channels=256, channels=64, num_classes=11))
+    _delete_=True,
+    type='SegmentorDistiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='{{fileDirname}}/deeplabv3_r101-d8_1xb16-40k_camvid-360x360.py',
+        checkpoint='work_dirs/camvid/deeplabv3_r101-d8_1xb16-40k_camvid-360x360/seed-0/iter_40000.pth'),
+    distill='dist-plus')

@@ -1,3 +1,3 @@
 # DIST and teacher acclimation (Table 13).
-_base_ = 'dist_faster-rcnn_r50_fpn_2x_coco.py'
+_base_ = 'faster-rcnn_r50_fpn_2x_coco.py'
 model = dict(distill='dist-acclimation')

@@ -1,3 +1,3 @@
 # DIST + mimic: DIST, and the squared error of the features.
-_base_ = 'dist_retinanet_r50_fpn_2x_coco.py'
+_base_ = 'retinanet_r50_fpn_2x_coco.py'
 model = dict(distill='dist-mimic')

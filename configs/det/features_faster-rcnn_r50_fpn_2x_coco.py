@@ -1,3 +1,3 @@
 # Both relations of the features, without the logits (Table 13).
-_base_ = 'dist_faster-rcnn_r50_fpn_2x_coco.py'
+_base_ = 'faster-rcnn_r50_fpn_2x_coco.py'
 model = dict(distill='features')

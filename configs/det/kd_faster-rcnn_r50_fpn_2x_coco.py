@@ -1,3 +1,3 @@
 # KD: the divergence of the class probabilities.
-_base_ = 'dist_faster-rcnn_r50_fpn_2x_coco.py'
+_base_ = 'faster-rcnn_r50_fpn_2x_coco.py'
 model = dict(distill='kd')

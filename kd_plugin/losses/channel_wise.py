@@ -38,6 +38,13 @@ class ChannelWiseLoss(nn.Module):
 
     Raises:
         ValueError: A tau that is not positive.
+
+    Example:
+        >>> import torch
+        >>> student = torch.randn(2, 19, 64, 128)
+        >>> loss = ChannelWiseLoss(tau=4.0)
+        >>> bool(loss(student + torch.randn(19, 1, 1), student).abs() < 1e-5)  # a channel's level
+        True
     """
 
     def __init__(self, tau: float = 1.0, loss_weight: float = 1.0) -> None:

@@ -110,6 +110,11 @@ class FGDLoss(LayeredLoss):
 
     Raises:
         ValueError: A tau that is not positive.
+
+    Example:
+        >>> student, teacher = torch.randn(2, 2, 64, 20, 30)
+        >>> boxes = [torch.tensor([[0.1, 0.2, 0.5, 0.6]]), torch.zeros(0, 4)]  # one, none
+        >>> FGDLoss(channels=64)(student.requires_grad_(), teacher, boxes).backward()
     """
 
     #: ``forward`` wants the boxes of objects.

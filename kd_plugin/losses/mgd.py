@@ -36,6 +36,13 @@ class MGDLoss(LayeredLoss):
 
     Raises:
         ValueError: A ratio outside [0, 1), or something else to mask.
+
+    Example:
+        >>> student, teacher = torch.randn(2, 2, 64, 20, 30)
+        >>> loss = MGDLoss(mask_ratio=0.5, channels=64)
+        >>> loss(student.requires_grad_(), teacher).backward()
+        >>> loss.mask(teacher).shape
+        torch.Size([2, 1, 20, 30])
     """
 
     def __init__(

@@ -39,6 +39,13 @@ class PKDLoss(nn.Module):
 
     Args:
         loss_weight: Factor of the result.
+
+    Example:
+        >>> import torch
+        >>> student = torch.randn(2, 256, 20, 30)
+        >>> loss = PKDLoss()
+        >>> bool(loss(3 * student + 1, student).abs() < 1e-4)  # scale and level of a channel
+        True
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:

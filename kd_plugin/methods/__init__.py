@@ -19,18 +19,20 @@ from typing import Any
 from torch import nn
 
 from . import rivals  # noqa: F401  (registers its methods)
+from .options import read
 from .pair import Pair, Plan, describe
 from .papers import METHODS
 from .survey import LogitTap, Survey, survey
 
-__all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'config_text', 'make_plan', 'survey']
+__all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'check_name', 'config_text',
+           'make_plan', 'read', 'survey']  # fmt: skip
 
 
 def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope: str) -> Plan:
     """What a method does to a pair of models.
 
     Args:
-        method: A name, or a dict with ``type`` and the method's options.
+        method: A name, ``'NAME:key=value,…'``, or a dict with ``type`` and the method's options.
         student: The student's model.
         teacher: The teacher's.
         scope: ``'mmdet'`` or ``'mmseg'``.
@@ -38,17 +40,11 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
     Raises:
         ValueError: An unknown name or option, or nothing that the method could compare.
     """
-    options = dict(type=method) if isinstance(method, str) else dict(method)
+    options = read(method) if isinstance(method, str) else dict(method)
     name = options.pop('type', None)
+    check_name(name)
     # Not METHODS.get(), which would import a module of that name.
-    make = METHODS.module_dict.get(name)
-    if make is None:
-        known = sorted(METHODS.module_dict)
-        close = difflib.get_close_matches(str(name), known, n=1)
-        raise ValueError(
-            f'distill={name!r} is no method; {f"write {close[0]!r}, or one" if close else "one"} '
-            f'of {known}, or a list of entries'
-        )
+    make = METHODS.module_dict[name]
     pair = Pair(student, teacher, scope)
     try:
         plan = make(pair, **options)
@@ -56,6 +52,8 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
         if 'unexpected keyword' not in str(error):
             raise
         raise ValueError(f'distill: the method {name!r} takes other options: {error}') from error
+    if not isinstance(plan.acclimation, (dict, type(None))):
+        raise ValueError(f'distill={name!r} takes acclimation=dict(…), got {plan.acclimation!r}')
     if not plan.entries:
         raise ValueError(
             f'distill={name!r} finds nothing to compare: {"; ".join(plan.notes)}. The student has '
@@ -63,6 +61,21 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
             'entries with taps of your own'
         )
     return plan
+
+
+def check_name(name: str | None) -> None:
+    """Refuse what is no method.
+
+    Raises:
+        ValueError: With the names that there are.
+    """
+    known = sorted(METHODS.module_dict)
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=1)
+        raise ValueError(
+            f'distill={name!r} is no method; {f"write {close[0]!r}, or one" if close else "one"} '
+            f'of {known}, or a list of entries'
+        )
 
 
 def config_text(plan: Plan) -> str:

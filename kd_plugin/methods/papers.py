@@ -21,27 +21,38 @@ _FEATURES: dict[str, dict[str, Any]] = {
 }
 
 
-def _kd(pair: Pair, tau: float = 1.0) -> list[dict]:
+def _loss(kind: str, **options: Any) -> dict[str, Any]:
+    """A loss with the options that were given."""
+    return dict(type=kind, **{key: value for key, value in options.items() if value is not None})
+
+
+def _kd(pair: Pair, tau: float | None = None, loss_weight: float | None = None) -> list[dict]:
     """The divergence of the class probabilities; one row an anchor."""
     columns, classes = pair.columns()
-    loss: dict[str, Any] = dict(type='LogitKLLoss')
-    if tau != 1:
-        loss['tau'] = tau
+    loss = _loss('LogitKLLoss', tau=tau, loss_weight=loss_weight)
     if classes and columns > classes + 1:
         loss['num_classes'] = classes
     return pair.logits('kd', loss)
 
 
-def _dist(pair: Pair, tau: float = 1.0) -> list[dict]:
+def _dist(
+    pair: Pair, tau: float | None = None, inter_weight: float | None = None,
+    intra_weight: float | None = None, relation: str | None = None,
+    loss_weight: float | None = None,
+) -> list[dict]:  # fmt: skip
     """The relations of the class probabilities; all channels of a pixel are one row."""
     columns, _ = pair.columns()
-    loss: dict[str, Any] = dict(type='DISTLoss')
-    if tau != 1:
-        loss['tau'] = tau
+    loss = _loss('DISTLoss', inter_weight=inter_weight, intra_weight=intra_weight, tau=tau,
+                 relation=relation, loss_weight=loss_weight)  # fmt: skip
     if 0 < columns < FEWEST_RELATED:
         loss['inter_weight'] = 0.0
         pair.note(f'the inter-class relation: {columns} columns have no relation but +1 or -1')
     return pair.logits('dist', loss)
+
+
+def _no_logits(pair: Pair) -> list[dict]:
+    """Of a method on features alone."""
+    return []
 
 
 def _acclimation(pair: Pair, entries: list[dict]) -> dict | None:
@@ -70,9 +81,11 @@ def _acclimation(pair: Pair, entries: list[dict]) -> dict | None:
 
 
 def _method(name: str, logits: Any, features: str | None, acclimates: bool = False) -> None:
-    def make(pair: Pair, **options: Any) -> Plan:
-        entries = logits(pair, **options) if logits else []
-        acclimation = _acclimation(pair, entries) if acclimates else None
+    def make(pair: Pair, acclimation: dict | None = None, **options: Any) -> Plan:
+        entries = (logits or _no_logits)(pair, **options)
+        # One that is asked for stands, also where few columns make it a doubtful one.
+        if acclimates and acclimation is None:
+            acclimation = _acclimation(pair, entries)
         if features:
             entries = entries + pair.features(_FEATURES[features])
         return Plan(entries, acclimation, pair.notes)

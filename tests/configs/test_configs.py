@@ -1,12 +1,20 @@
 """Every config parses, and its taps and models fit together."""
 
+import copy
+import functools
 import subprocess
 import sys
 from pathlib import Path
 
 import pairs
 import pytest
+from by_method import with_method
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from plans import PlanParser, add_run_arguments
+
+from kd_plugin.methods import make_plan
+from kd_plugin.teacher import build_model, build_teacher
 
 ROOT = Path(__file__).parents[2] / 'configs'
 LEAVES = sorted(
@@ -28,31 +36,28 @@ ROWS = {
 # The papers' pairs, each with the rows beside which a published number stands.
 MAIN = 'dist', 'dist-plus'
 PAPER = {
-    'det/{}_faster-rcnn_r50_fpn_2x_coco.py': tuple(ROWS),
-    'det/{}_retinanet_r50_fpn_2x_coco.py': ('kd', 'dist-mimic', *MAIN),
-    'seg/{}_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py': MAIN,
-    'seg/{}_pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py': MAIN,
+    'det/faster-rcnn_r50_fpn_2x_coco.py': tuple(ROWS),
+    'det/retinanet_r50_fpn_2x_coco.py': ('kd', 'dist-mimic', *MAIN),
+    'seg/deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py': MAIN,
+    'seg/pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py': MAIN,
 }
-PAIRS = [
-    'demo/{}_faster-rcnn_digits.py',
-    'demo/{}_retinanet_digits.py',
-    'demo/{}_pspnet_digits.py',
-    'demo/{}_deeplabv3_digits.py',
+DEMO = [
+    'demo/faster-rcnn_digits.py',
+    'demo/retinanet_digits.py',
+    'demo/pspnet_digits.py',
+    'demo/deeplabv3_digits.py',
 ]
-# Data sets for which the papers have no ablations, so only the main rows.
 PHOTOGRAPHS = [
-    'camvid/{}_deeplabv3_r18-d8_1xb16-40k_camvid-360x360.py',
-    'camvid/{}_pspnet_r18-d8_1xb16-40k_camvid-360x360.py',
-    'bccd/{}_faster-rcnn_r18_fpn_1xb8-6k_bccd.py',
-    'bccd/{}_retinanet_r18_fpn_1xb8-6k_bccd.py',
-    'camvid/{}_deeplabv3_camvid-small.py',
-    'camvid/{}_pspnet_camvid-small.py',
-    'bccd/{}_faster-rcnn_bccd-small.py',
-    'bccd/{}_retinanet_bccd-small.py',
+    'camvid/deeplabv3_r18-d8_1xb16-40k_camvid-360x360.py',
+    'camvid/pspnet_r18-d8_1xb16-40k_camvid-360x360.py',
+    'bccd/faster-rcnn_r18_fpn_1xb8-6k_bccd.py',
+    'bccd/retinanet_r18_fpn_1xb8-6k_bccd.py',
+    'camvid/deeplabv3_camvid-small.py',
+    'camvid/pspnet_camvid-small.py',
+    'bccd/faster-rcnn_bccd-small.py',
+    'bccd/retinanet_bccd-small.py',
 ]
-WHOLE = [(pair, row) for pair in PAIRS for row in ROWS]
-WHOLE += [(pair, row) for pair in PHOTOGRAPHS for row in ('kd', 'dist', 'dist-mimic', 'dist-plus')]
-SEGMENTORS_WITH_AUX = [pair for pair in (*PAPER, *PHOTOGRAPHS) if 'r18-d8' in pair]
+SMALL = [*DEMO, *PHOTOGRAPHS[4:]]
 
 
 def parse(path):
@@ -60,6 +65,19 @@ def parse(path):
     if cfg.model.type.endswith('Distiller'):
         cfg.model.teacher.checkpoint = None
     return cfg
+
+
+def test_there_is_one_file_a_student_teacher_and_pair():
+    """And a row of a paper's table only where a number is published."""
+    assert len(list(ROOT.rglob('*.py'))) <= 80
+    rows = {f'{Path(pair).parent}/{row}_{Path(pair).name}' for pair in PAPER for row in PAPER[pair]}
+    others = {str(path) for path in LEAVES} - rows
+    distilling = {path for path in others if 'student' in parse(path).model}
+    assert distilling == {*PAPER, *DEMO, *PHOTOGRAPHS}
+    used = {pair.replace('.py', '-student.py') for pair in (*DEMO, *PHOTOGRAPHS)}
+    used |= {str(Path(parse(pair).model.teacher.config).relative_to(ROOT))
+             for pair in (*DEMO, *PHOTOGRAPHS)}
+    assert others - distilling == used
 
 
 @pytest.mark.parametrize('path', map(str, LEAVES))
@@ -71,7 +89,7 @@ def test_parses_with_data_and_schedule(path):
 
 def test_names_of_bases_are_found_before_custom_imports(tmp_path):
     """As a stock tool reads a config: mmseg's bases come first, then kd_plugin is imported."""
-    paths = [str(ROOT / pair.format('dist-plus')) for pair in PAPER if pair.startswith('seg')]
+    paths = [str(ROOT / pair) for pair in PAPER if pair.startswith('seg')]
     code = ('import sys; from mmengine.config import Config;'
             'print(*[Config.fromfile(path).model.type for path in sys.argv[1:]])')  # fmt: skip
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *paths], cwd=tmp_path,
@@ -81,28 +99,41 @@ def test_names_of_bases_are_found_before_custom_imports(tmp_path):
 
 @pytest.mark.parametrize('pair', PAPER)
 def test_a_papers_row_says_no_more_than_its_methods_name(pair):
-    there = {path.name.split('_')[0] for path in ROOT.glob(pair.format('*'))}
+    folder, name = Path(pair).parent, Path(pair).name
+    there = {path.name.split('_')[0] for path in (ROOT / folder).glob(f'*_{name}')}
     assert there == set(PAPER[pair])
-    whole = parse(pair.format('dist'))
     for row in PAPER[pair]:
-        cfg = parse(pair.format(row))
-        assert cfg.model == dict(whole.model, distill=row)
-        # 'authors' is what the configs of Cityscapes take their settings from.
-        assert {k: v for k, v in cfg.items() if k not in ('model', 'authors')} == {
-            k: v for k, v in whole.items() if k not in ('model', 'authors')}
+        path = f'{folder}/{row}_{name}'
+        found, expected = (
+            # 'authors' is what the configs of Cityscapes take their settings from.
+            {key: value for key, value in cfg.to_dict().items() if key != 'authors'}
+            for cfg in (parse(path), with_method(parse(pair), row)))
+        assert found == expected
+        text = (ROOT / path).read_text().splitlines()
+        assert text[1:] == [f"_base_ = '{name}'", f"model = dict(distill='{row}')"]
 
 
-@pytest.mark.parametrize(('pair', 'row'), WHOLE)
+@functools.cache
+def models(pair):
+    """Student and teacher of a pair, built."""
+    cfg = parse(pair)
+    init_default_scope(cfg.default_scope)
+    teacher = build_teacher(copy.deepcopy(cfg.model.teacher), cfg.default_scope)
+    return build_model(cfg.model.student, cfg.default_scope), teacher
+
+
+@pytest.mark.parametrize('row', ROWS)
+@pytest.mark.parametrize('pair', SMALL)
 def test_every_pair_has_the_rows_of_the_tables(pair, row):
-    model = parse(pair.format(row)).model
+    plan = make_plan(row, *models(pair), parse(pair).default_scope)
     entries, acclimates = ROWS[row]
-    names = [entry.name.replace('fpn', 'features') for entry in model.distill]
-    if pair in SEGMENTORS_WITH_AUX and entries[0] in ('kd', 'dist'):
-        entries = [entries[0], 'aux', *entries[1:]]
-    assert names == entries
-    assert ('acclimation' in model) == acclimates
-    weights = {name: model.distill[-1].loss.get(f'{name}_weight', 1)
-               for name in ('channel', 'spatial')}  # fmt: skip
+    assert [entry['name'] for entry in plan.entries] == entries
+    if pair == 'bccd/retinanet_bccd-small.py':  # three classes leave two to relate
+        assert plan.acclimation is None and bool(plan.notes) == acclimates
+    else:
+        assert (plan.acclimation is not None) == acclimates and plan.notes == []
+    loss = plan.entries[-1]['loss']
+    weights = {name: loss.get(f'{name}_weight', 1) for name in ('channel', 'spatial')}
     assert weights == {name: float(row in (name, *(set(ROWS) - {'channel', 'spatial'})))
                        for name in weights}
 
@@ -110,22 +141,25 @@ def test_every_pair_has_the_rows_of_the_tables(pair, row):
 # DIST+ has all that the other rows have. tests/tools/test_prove_configs.py trains the papers' pairs.
 @pytest.mark.parametrize('pair', PHOTOGRAPHS)
 def test_a_pair_builds_and_its_taps_fit(pair):
-    distiller = pairs.build(parse(pair.format('dist-plus')).model)
+    distiller = pairs.build(with_method(parse(pair), 'dist-plus').model)
     levels = {entry.name: len(entry.aligners) for entry in distiller.entries}
-    if pair in SEGMENTORS_WITH_AUX:
-        assert levels == dict(dist=0, aux=0, features=1)
+    if 'r18-d8' in pair:  # with an auxiliary head
+        assert levels == dict(dist=0, dist_1=0, features=1)
+        assert distiller.entries[1].loss.loss_weight == 0.4
     elif 'camvid' in pair:
         assert levels == dict(dist=0, features=1)
     else:
-        assert levels == dict(dist=0, fpn=3 if 'small' in pair else 5)
-    assert len(distiller.acclimation.parts) == 2
+        assert levels == dict(dist=0, features=3 if 'small' in pair else 5)
+    if 'bccd/retinanet' in pair:
+        assert distiller.acclimation is None
+    else:
+        assert len(distiller.acclimation.parts) == 2
 
 
 @pytest.mark.parametrize('pair', PHOTOGRAPHS)
 def test_a_pair_shares_data_and_schedule_and_validates_apart_from_its_test(pair):
-    distilled = parse(pair.format('dist-plus'))
-    student = pair.replace('{}_', '').replace('small.py', 'small-student.py')
-    alone, teacher = parse(student), parse(distilled.model.teacher.config)
+    distilled = parse(pair)
+    alone, teacher = parse(pair.replace('.py', '-student.py')), parse(distilled.model.teacher.config)
     for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler', 'train_cfg',
                 'test_dataloader', 'test_evaluator'):  # fmt: skip
         assert distilled[key] == alone[key]
@@ -138,7 +172,12 @@ def test_a_pair_shares_data_and_schedule_and_validates_apart_from_its_test(pair)
 
 
 @pytest.mark.parametrize('plan', sorted(ROOT.glob('plans/*.txt')), ids=lambda path: path.stem)
-def test_a_plan_names_configs_that_are_there_and_three_seeds(plan):
-    configs, seeds = plan.read_text().split('--seeds\n')
-    assert [line for line in configs.split() if not (ROOT.parent / line).exists()] == []
-    assert len(seeds.split()) >= 3
+def test_a_plan_names_a_pair_its_methods_and_three_seeds(plan):
+    parser = PlanParser('')
+    add_run_arguments(parser)
+    args = parser.parse_args([f'@{plan}'])
+    (pair,) = args.configs
+    assert str(pair) in {f'configs/{name}' for name in SMALL}
+    assert args.methods[0] == 'none' and len(args.seeds) >= 3
+    for method in args.methods:
+        with_method(parse(pair.resolve()), method)

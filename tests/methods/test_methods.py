@@ -127,6 +127,36 @@ def test_options_of_a_method(models):
     assert made.entries[0]['loss']['tau'] == 4.0
 
 
+@pytest.mark.parametrize(('method', 'loss'), [
+    ('kd:tau=4', dict(type='LogitKLLoss', tau=4, num_classes=10, activation='sigmoid')),
+    ('dist:relation=kl,inter_weight=0,intra_weight=2.0', dict(
+        type='DISTLoss', relation='kl', inter_weight=0, intra_weight=2.0, activation='sigmoid')),
+    ('dist-features:loss_weight=3', dict(
+        type='DISTLoss', loss_weight=3, activation='sigmoid')),
+])  # fmt: skip
+def test_rows_that_are_settings_of_a_loss_are_options(method, loss, models):
+    assert make_plan(method, *models, 'mmdet').entries[0]['loss'] == loss
+
+
+@pytest.mark.parametrize(('method', 'message'), [
+    ('dist:taau=4', "'dist' takes other options.*taau"),
+    ('features:tau=4', "'features' takes other options.*tau"),
+    ('dist-plus:acclimation=True', r'takes acclimation=dict\(…\), got True'),
+    ('dist:4', 'is no method with options'),
+])  # fmt: skip
+def test_wrong_options_are_said(method, message, models):
+    with pytest.raises(ValueError, match=message):
+        make_plan(method, *models, 'mmdet')
+
+
+def test_an_acclimation_that_is_asked_for_stands_with_few_classes_too():
+    three = [pairs.retinanet(classes=3) for _ in range(2)]
+    assert plan('dist-plus', *three).acclimation is None
+    assert plan('dist-plus:acclimation=dict()', *three).acclimation == {}
+    made = plan('dist:acclimation=dict(lr_mult=0.1,loss=dict(relation=pearson))', *three)
+    assert made.acclimation == dict(lr_mult=0.1, loss=dict(relation='pearson'))
+
+
 def test_an_acclimation_in_the_config_goes_before_that_of_the_method():
     cfg = dict(pairs.pair('retinanet'), distill='dist-plus', acclimation=dict(lr_mult=0.5))
     assert pairs.build(cfg).acclimation.lr_mult == 0.5

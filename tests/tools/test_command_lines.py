@@ -34,8 +34,8 @@ def config(tmp_path, digits):
     model = build_teacher(dict(config=str(teacher)), 'mmseg')
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'teacher.pth')
     return write(
-        tmp_path, 'dist_pspnet_digits', digits,
-        f"model = dict(teacher=dict(config={str(teacher)!r},"
+        tmp_path, 'pspnet_digits', digits,
+        f"model = dict(distill='dist', teacher=dict(config={str(teacher)!r},"
         f"checkpoint='{tmp_path}/teacher.pth'))")
 
 
@@ -53,6 +53,11 @@ def test_train_with_options_then_test_student_and_teacher(call, config, tmp_path
     ('train', ['CONFIG', '--auto-scale-lr'], 'no auto_scale_lr.base_batch_size'),
     ('test', ['CONFIG'], 'a checkpoint of the student, or --teacher'),
     ('run_experiments', ['nowhere.py'], 'no such config: nowhere.py'),
+    ('run_experiments', ['CONFIG', '--methods', 'dist:4'], 'write them like dist:tau=4'),
+    ('run_experiments', ['CONFIG', '--methods', 'dist-pluss'], "write 'dist-plus', or one"),
+    ('run_experiments', ['configs/demo/pspnet_digits-student.py', '--methods', 'kd'],
+     'the config of a pair'),
+    ('train', ['CONFIG', '--method', 'none:epochs=3'], 'write none:iters=NUMBER'),
     ('make_table', ['CONFIG', '--results', '/nowhere'], 'has no results yet'),
 ])  # fmt: skip
 def test_wrong_arguments_get_a_sentence(tool, arguments, message, config, call):
@@ -83,3 +88,10 @@ def test_a_plain_config_is_distilled_without_a_config_of_its_own(call, config, t
     printed, code = call('train', student, *teaches[:2])
     assert code == 2 and 'go together' in printed
     assert 'distils already' in str(call('train', config, *teaches)[1])
+
+
+def test_the_method_of_a_pair_is_replaced(call, config, tmp_path):
+    printed, code = call(
+        'train', config, '--method', 'kd:tau=4', '--work-dir', tmp_path / 'work',
+        '--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2')
+    assert not code and 'loss=dict(type=\'LogitKLLoss\', tau=4)' in printed

@@ -41,7 +41,7 @@ def enlarged(image):
 
 
 def test_label_maps_of_a_distilled_student_stand_beside_the_truth(digits, tmp_path):
-    run = trained(write(tmp_path, 'dist_pspnet_digits', digits), tmp_path)
+    run = trained(write(tmp_path, 'pspnet_digits', digits), tmp_path)
     draw({'distilled': run}, [2, 0], tmp_path / 'picture.png')
     picture = cv2.imread(str(tmp_path / 'picture.png'))
     assert picture.shape == (TITLE + 2 * (SIDE + GAP) + TITLE, GAP + 3 * (SIDE + GAP), 3)

@@ -64,7 +64,7 @@ def test_what_ends_with_an_error_is_said(tmp_path):
 
 
 def test_files_of_weights_have_the_published_form(tmp_path):
-    cfg = Config.fromfile(ROOT / 'configs/bccd/dist_retinanet_r18_fpn_1xb8-6k_bccd.py')
+    cfg = Config.fromfile(ROOT / 'configs/bccd/retinanet_r18_fpn_1xb8-6k_bccd.py')
     changes = stand_ins.weights(cfg, tmp_path)
     assert set(changes) == {
         'model.teacher.checkpoint', 'model.student.backbone.init_cfg.checkpoint'}

@@ -30,15 +30,14 @@ def write(folder: Path, name: str, data: Path, more: str = '') -> Path:
 
 @pytest.fixture
 def runs(tmp_path, digits, monkeypatch):
-    """A student alone and one with a teacher that is not trained yet."""
+    """A student alone and taught by a teacher that is not trained yet: two methods of a config."""
     monkeypatch.setattr('run_experiments.WORK', tmp_path / 'work')
     teacher = write(tmp_path, 'deeplabv3_digits-teacher', digits)
     checkpoint = tmp_path / 'work/teacher/iter_4.pth'
-    student = write(tmp_path, 'pspnet_digits-student', digits)
-    distilled = write(
-        tmp_path, 'dist_pspnet_digits', digits,
+    pair = write(
+        tmp_path, 'pspnet_digits', digits,
         f'model = dict(teacher=dict(config={str(teacher)!r}, checkpoint={str(checkpoint)!r}))')
-    return [Run(path, 0, tmp_path / 'results') for path in (student, distilled)]
+    return [Run(pair, 0, tmp_path / 'results', method=method) for method in ('none', 'dist')]
 
 
 def test_runs_are_finished_once_and_teachers_first(runs, tmp_path, monkeypatch):
@@ -50,6 +49,9 @@ def test_runs_are_finished_once_and_teachers_first(runs, tmp_path, monkeypatch):
             teacher.execute(1)
     assert execute([run], threads=1) == []
     assert run.missing_teacher() is None
+    assert run.name == 'dist_pspnet_digits'
+    log = (run.folder / 'train.log').read_text()
+    assert "dict(name='dist', " in log and 'FeatureRelationLoss' not in log
     taught, result = (json.loads(one.result.read_text()) for one in (teacher, run))
     for found in (taught, result):
         assert found['metrics']['mIoU'] >= 0
@@ -95,35 +97,40 @@ def test_a_run_that_fails_says_why(digits, tmp_path):
     assert not run.result.exists()
 
 
+def make_up(run: Run, scores: list[float]) -> None:
+    """Results of a run with as many seeds."""
+    for seed, value in enumerate(scores):
+        one = Run(run.config, seed, run.results, method=run.method)
+        one.result.parent.mkdir(parents=True, exist_ok=True)
+        metrics = {'mIoU': value, 'IoU/background': 90.0, 'IoU/0': value / 2}
+        one.result.write_text(json.dumps(dict(
+            hash=one.hash, seed=seed, metrics=metrics, train_cpu_seconds=10 + seed,
+            peak_memory_mb=500)))
+
+
 @pytest.fixture
 def results(runs):
     """Three seeds of made-up metrics."""
     scores = [30.0, 32.5, 31.0], [36.0, 37.0, 38.5]
     for run, values in zip(runs, scores, strict=True):
-        for seed, value in enumerate(values):
-            one = Run(run.config, seed, run.results)
-            one.result.parent.mkdir(parents=True, exist_ok=True)
-            metrics = {'mIoU': value, 'IoU/background': 90.0, 'IoU/0': value / 2}
-            one.result.write_text(json.dumps(dict(
-                hash=one.hash, seed=seed, metrics=metrics, train_cpu_seconds=10 + seed,
-                peak_memory_mb=500)))
-    return [run.config for run in runs], runs[0].results, scores
+        make_up(run, values)
+    return runs, scores
 
 
 def test_a_table_gives_means_and_the_paired_gain(results):
-    configs, folder, (alone, distilled) = results
-    head, _, first, second = make_table.table(configs, [0, 1, 2], folder).splitlines()
+    runs, (alone, distilled) = results
+    head, _, first, second = make_table.table(runs, [0, 1, 2]).splitlines()
     assert 'mIoU' in head
-    assert '31.2 ± 1.3' in first
+    assert first.startswith('| pspnet_digits-student | 31.2 ± 1.3 |')
     expected = ttest_rel(distilled, alone).confidence_interval(0.95)
+    assert second.startswith('| dist_pspnet_digits |')
     assert f'+6.0 ({expected.low:+.1f} to {expected.high:+.1f})' in second
     assert '| 3 | 11 | 500 |' in second
 
 
 def test_a_table_compares_classes(results):
-    configs, folder, (alone, distilled) = results
-    head, _, first, second = make_table.table(
-        configs, [0, 1, 2], folder, classes=True).splitlines()
+    runs, (alone, distilled) = results
+    head, _, first, second = make_table.table(runs, [0, 1, 2], classes=True).splitlines()
     assert '| background | 0 |' in head
     assert '90.0 ± 0.0' in first
     gain = (sum(distilled) - sum(alone)) / 6  # the class's score is half of the mean's
@@ -131,43 +138,40 @@ def test_a_table_compares_classes(results):
 
 
 def test_a_table_compares_to_the_student_trained_for_as_long(results):
-    configs, folder, (_, distilled) = results
-    longer = configs[0].with_stem(f'{configs[0].stem}-long')
-    longer.write_text(configs[0].read_text() + '\ntrain_cfg.update(max_iters=6)\n')
-    plain = make_table.table([*configs, longer], [0, 1, 2], folder)
-    assert 'gain over -long' not in plain
-    for seed, score in enumerate((35.0, 36.5, 38.0)):
-        run = Run(longer, seed, folder)
-        run.result.parent.mkdir(parents=True, exist_ok=True)
-        run.result.write_text(json.dumps(dict(
-            hash=run.hash, seed=seed, metrics={'mIoU': score}, train_cpu_seconds=20,
-            peak_memory_mb=500)))
-    rows = make_table.table([*configs, longer], [0, 1, 2], folder).splitlines()
+    runs, (_, distilled) = results
+    longer = Run(runs[0].config, 0, runs[0].results, method='none:iters=6')
+    assert 'gain over' not in make_table.table([*runs, longer], [0, 1, 2])
+    make_up(longer, [35.0, 36.5, 38.0])
+    rows = make_table.table([*runs, longer], [0, 1, 2]).splitlines()
     expected = ttest_rel(distilled, (35.0, 36.5, 38.0)).confidence_interval(0.95)
-    assert 'gain over -long' in rows[0]
+    assert 'gain over iters=6' in rows[0]
     assert f'({expected.low:+.1f} to {expected.high:+.1f}) | 3 | 11 |' in rows[3]
-    assert '|  | 3 | 20 |' in rows[4]  # not compared to itself
+    assert rows[4].startswith('| pspnet_digits-student,iters=6 |')
+    assert '|  | 3 | 11 |' in rows[4]  # not compared to itself
 
 
 def test_a_table_without_results_yet_stays_a_marker(runs, tmp_path):
     document = tmp_path / 'page.md'
-    text = f'<!-- table: {runs[0].config} --results {tmp_path} -->\n\nAfter.\n'
+    text = f'<!-- table: {runs[0].config} --methods none --results {tmp_path} -->\n\nAfter.\n'
     document.write_text(text)
     make_table.refresh(document)
     assert document.read_text() == text
 
 
 def test_results_of_other_settings_are_refused(results):
-    configs, folder, _ = results
-    configs[1].write_text(configs[1].read_text() + '\nrandomness = dict(seed=7)\n')
+    runs, _ = results
+    config = runs[0].config
+    config.write_text(config.read_text() + '\nrandomness = dict(seed=7)\n')
+    changed = [Run(config, 0, run.results, method=run.method) for run in runs]
     with pytest.raises(ValueError, match='other settings'):
-        make_table.table(configs, [0], folder)
+        make_table.table(changed, [0])
 
 
 def test_a_document_keeps_its_tables_up_to_date(results, tmp_path):
-    configs, folder, _ = results
-    document = tmp_path / 'page.md'
-    arguments = f'{configs[0]} {configs[1]} --seeds 0 1 2 --results {folder}'
+    runs, _ = results
+    document, plan = tmp_path / 'page.md', tmp_path / 'plan.txt'
+    plan.write_text(f'{runs[0].config}  # the pair\n--methods none dist\n--seeds 0 1 2\n')
+    arguments = f'@{plan} --results {runs[0].results}'
     document.write_text(f'Before.\n\n<!-- table: {arguments} -->\n| old |\n\nAfter.\n')
     make_table.refresh(document)
     text = document.read_text()

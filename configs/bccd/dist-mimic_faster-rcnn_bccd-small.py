@@ -1,3 +1,0 @@
-# DIST + mimic: DIST, and the squared error of the features.
-_base_ = 'dist_faster-rcnn_bccd-small.py'
-model = dict(distill=[{{_base_.entries.dist}}, {{_base_.entries.mimic}}])

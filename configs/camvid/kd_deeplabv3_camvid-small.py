@@ -1,3 +1,0 @@
-# KD: the divergence of the class probabilities.
-_base_ = 'dist_deeplabv3_camvid-small.py'
-model = dict(distill=[{{_base_.entries.kd}}])

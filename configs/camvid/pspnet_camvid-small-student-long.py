@@ -1,4 +1,0 @@
-# The PSPNet student alone for as long as DIST+ takes.
-_base_ = 'pspnet_camvid-small-student.py'
-train_cfg = {{_base_.longer.train_cfg}}
-param_scheduler = {{_base_.longer.param_scheduler}}

@@ -1,3 +1,0 @@
-# The channel relation of the features alone (Table 13).
-_base_ = 'dist_pspnet_digits.py'
-model = dict(distill=[{{_base_.entries.channel}}])

@@ -1,3 +1,0 @@
-# DIST+ without teacher acclimation (Table 13).
-_base_ = 'dist_faster-rcnn_digits.py'
-model = dict(distill=[{{_base_.entries.dist}}, {{_base_.entries.features}}])

@@ -1,3 +1,0 @@
-# DIST+: relations of logits and features, and teacher acclimation.
-_base_ = 'dist_deeplabv3_digits.py'
-model = dict(distill=[{{_base_.entries.dist}}, {{_base_.entries.features}}], acclimation=dict())

@@ -1,3 +1,0 @@
-# Both relations of the features, without the logits (Table 13).
-_base_ = 'dist_deeplabv3_digits.py'
-model = dict(distill=[{{_base_.entries.features}}])

@@ -1,3 +1,0 @@
-# KD: the divergence of the class probabilities.
-_base_ = 'dist_faster-rcnn_digits.py'
-model = dict(distill=[{{_base_.entries.kd}}])

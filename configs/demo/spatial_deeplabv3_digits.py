@@ -1,3 +1,0 @@
-# The spatial relation of the features alone (Table 13).
-_base_ = 'dist_deeplabv3_digits.py'
-model = dict(distill=[{{_base_.entries.spatial}}])

@@ -1,0 +1,81 @@
+"""A pair's config takes any method, the student alone among them."""
+
+import pytest
+from by_method import run_name, with_method
+from mmengine.config import Config
+
+TEXT = """
+train_cfg = dict({unit}, val_interval=30)
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=10),
+    dict(type='CosineAnnealingLR', begin=10, end=30, T_max=30),
+    dict(type='MultiStepLR', begin=0, end=30, milestones=[20, 27])]
+model = dict(type='SegmentorDistiller', student=dict(type='A'), teacher=dict(config='t.py'),
+             distill='dist-plus', acclimation=dict(lr_mult=0.1), classes=dict())
+"""
+
+
+def config(unit='max_iters=30'):
+    return Config.fromstring(TEXT.format(unit=unit), '.py')
+
+
+def test_a_method_takes_the_place_of_the_one_that_was_there():
+    cfg = with_method(config(), 'kd')
+    assert cfg.model == dict(type='SegmentorDistiller', student=dict(type='A'),
+                             teacher=dict(config='t.py'), distill='kd', classes=dict())
+    cfg = with_method(config(), 'dist-plus:tau=2,acclimation=dict(lr_mult=1)')
+    assert cfg.model.distill == dict(type='dist-plus', tau=2, acclimation=dict(lr_mult=1))
+    assert {k: v for k, v in cfg.items() if k != 'model'} == {
+        k: v for k, v in config().items() if k != 'model'}
+
+
+def test_none_is_the_student_alone():
+    cfg = with_method(config(), 'none')
+    assert cfg.model == dict(type='A')
+    assert with_method(cfg, 'none').model == dict(type='A')
+
+
+@pytest.mark.parametrize('unit', ['iters', 'epochs'])
+def test_the_student_alone_trains_for_longer_on_a_stretched_schedule(unit):
+    cfg = with_method(config(f'max_{unit}=30'), f'none:{unit}=60')
+    assert cfg.train_cfg == {f'max_{unit}': 60, 'val_interval': 60}
+    warm_up, cosine, steps = cfg.param_scheduler
+    assert warm_up == dict(type='LinearLR', begin=0, end=10)
+    assert cosine == dict(type='CosineAnnealingLR', begin=10, end=60, T_max=60)
+    assert (steps.end, steps.milestones) == (60, [40, 54])
+
+
+@pytest.mark.parametrize(('method', 'message'), [
+    ('none:epochs=60', 'trains by iters; write none:iters=NUMBER'),
+    ('none:long=2', 'trains by iters'),
+    ('dist-pluss', "write 'dist-plus', or one"),
+])  # fmt: skip
+def test_what_does_not_fit_is_said(method, message):
+    with pytest.raises(ValueError, match=message):
+        with_method(config(), method)
+
+
+def test_a_plain_model_takes_no_method():
+    with pytest.raises(ValueError, match='has no teacher'):
+        with_method(with_method(config(), 'none'), 'kd')
+
+
+def test_methods_of_modules_of_ones_own_are_left_to_these():
+    cfg = config()
+    cfg.custom_imports = dict(imports=['kd_plugin', 'mine'])
+    assert with_method(cfg, 'my-method').model.distill == 'my-method'
+
+
+@pytest.mark.parametrize(('method', 'distills', 'name'), [
+    (None, True, 'demo/pair'),
+    ('dist-plus', True, 'demo/dist-plus_pair'),
+    ('none', True, 'demo/pair-student'),
+    ('none', False, 'demo/pair'),
+    ('none:iters=560', True, 'demo/pair-student,iters=560'),
+    ('dist:tau=4,relation=kl', True, 'demo/dist,tau=4,relation=kl_pair'),
+    ('dist-plus:acclimation=dict()', True, 'demo/dist-plus,acclimation_pair'),
+    ("dist-plus:acclimation=dict(lr_mult=0.1,modules=['a.b'])", True,
+     'demo/dist-plus,acclimation.lr_mult=0.1,acclimation.modules=a.b_pair'),
+])  # fmt: skip
+def test_runs_have_names_that_say_the_method(method, distills, name):
+    assert run_name('demo/pair', method, distills) == name

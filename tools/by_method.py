@@ -1,0 +1,97 @@
+"""A pair's config under another method, and what such a run is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from kd_plugin.methods import check_name, read
+
+ALONE = 'none'  # the student of the pair without a teacher
+
+
+def with_method(cfg: Config, method: str) -> Config:
+    """A config with its method replaced.
+
+    Args:
+        cfg: Of a pair; for ``none`` also of a plain model. It is changed.
+        method: A name, with its options, see :func:`kd_plugin.methods.read`. ``none`` is the
+            student alone, ``none:iters=560`` (or ``epochs=…``) the same for as long.
+
+    Raises:
+        ValueError: An unknown method, a plain model that is to be taught, or a length in
+            another unit than the config's own.
+    """
+    options = read(method)
+    if options['type'] == ALONE:
+        cfg.model = cfg.model.get('student', cfg.model)
+        del options['type']
+        if options:
+            _lengthen(cfg, options)
+        return cfg
+    if 'student' not in cfg.model:
+        raise ValueError(
+            f'{cfg.filename} has no teacher, so {method!r} cannot be its method; give the config '
+            "of a pair: model=dict(type='…Distiller', student=…, teacher=…)")
+    imports = cfg.get('custom_imports') or dict(imports=[])
+    if all(module.startswith('kd_plugin') for module in imports['imports']):
+        check_name(options['type'])  # before a teacher is trained for it
+    cfg.model.pop('acclimation', None)  # it belongs to the method that was there
+    cfg.model.distill = options if len(options) > 1 else options['type']
+    return cfg
+
+
+def _lengthen(cfg: Config, options: dict[str, Any]) -> None:
+    """Train for so long: what ended with training ends with it now, milestones keep their share.
+
+    Raises:
+        ValueError: Not the config's unit.
+    """
+    unit = 'iters' if 'max_iters' in cfg.train_cfg else 'epochs'
+    if set(options) != {unit}:
+        raise ValueError(f'{cfg.filename} trains by {unit}; write {ALONE}:{unit}=NUMBER, '
+                         f'not {sorted(options)}')  # fmt: skip
+    old, new = cfg.train_cfg[f'max_{unit}'], options[unit]
+    cfg.train_cfg[f'max_{unit}'] = new
+    if cfg.train_cfg.get('val_interval') == old:
+        cfg.train_cfg.val_interval = new
+    schedulers = cfg.get('param_scheduler') or []
+    for one in [schedulers] if isinstance(schedulers, dict) else schedulers:
+        for key in ('end', 'T_max', 'total_steps'):
+            if one.get(key) == old:
+                one[key] = new
+        if 'milestones' in one:
+            one.milestones = [round(step * new / old) for step in one.milestones]
+
+
+def run_name(config: str, method: str | None, distills: bool) -> str:
+    """What a run is called in paths and tables, for example ``demo/dist-plus_pspnet_digits``.
+
+    Args:
+        config: The config's name with its folder, without suffix.
+        method: As above; None for the config as it is.
+        distills: Whether the config is a pair's; its student alone is then ``…-student``, as the
+            plain config of that is called.
+    """
+    if method is None:
+        return config
+    options = read(method)
+    kind = options.pop('type')
+    more = ''.join(f',{part}' for part in _flat(options))
+    if kind == ALONE:
+        return f'{config}{"-student" if distills else ""}{more}'
+    return (Path(config).parent / f'{kind}{more}_{Path(config).name}').as_posix()
+
+
+def _flat(options: dict[str, Any], prefix: str = '') -> Iterator[str]:
+    """``key=value`` of nested options, in signs that paths take everywhere."""
+    for key, value in options.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f'{prefix}{key}.')
+        else:
+            text = '' if value == {} else f'={value}'
+            yield re.sub(r'[^\w.,=+-]', '', f'{prefix}{key}{text}')

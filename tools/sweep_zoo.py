@@ -2,8 +2,9 @@
 
 Of each family the smallest config that trains here by itself, as student and as teacher, at full
 size with random weights: one training step on made-up images by each of the methods `features`,
-`dist` and `dist-plus`. A family trains, or is refused at build in words; what ends otherwise is a
-defect. Each family gets a process of its own. What is done is skipped; --again starts anew.
+`dist`, `dist-plus`, `cwd`, `pkd`, `fgd`, `mgd` and `vrm`, all in one step where they go together.
+A family trains, or is refused at build in words; what ends otherwise is a defect. Each family gets
+a process of its own. What is done is skipped; --again starts anew.
 
     python tools/sweep_zoo.py              # all; about an hour on two cores
     python tools/sweep_zoo.py mmdet/htc    # some
@@ -35,6 +36,8 @@ NOT_FAMILIES = {'_base_', 'common', 'dsdl', 'albu_example', 'timm_example', 'mis
 SIZES = ('r18', 'nano', 'tiny', r'[-_]t[-_]', 'b0', 'slim', r'[-_]s[-_]', 'mobilenet', 'r34',
          'w18', 'hr18', 'r50', '50')  # fmt: skip
 METHODS = {'features': 'features', 'logits': 'dist', 'all': 'dist-plus'}
+OTHERS = 'cwd', 'pkd', 'fgd', 'mgd', 'vrm'
+TOGETHER = 'dist-plus and all others'
 MOST_CONFIGS = 4  # of a family, until one trains by itself
 TIMEOUT = 1200
 
@@ -86,6 +89,9 @@ def distil(family: str, configs: list[str]) -> dict[str, Any]:
             break
     else:  # none can be judged
         return rows[0]
+    if _distil_together(scope, model, row):
+        return row
+    row['others'] = {name: _distil(scope, model, name)['outcome'] for name in OTHERS}
     row['all'] = _distil(scope, model, METHODS['all'])
     for key in ('features', 'logits'):
         mine = [entry for entry in row['all']['entries']
@@ -98,6 +104,42 @@ def distil(family: str, configs: list[str]) -> dict[str, Any]:
     for key in METHODS:
         row[key]['taps'] = [entry['student'] for entry in row[key].pop('entries')]
     return row
+
+
+def _distil_together(scope: str, model: dict, row: dict[str, Any]) -> bool:
+    """Whether one step by all methods trains; then the row is written.
+
+    What trains beside everything else trains alone.
+    """
+    from kd_plugin.methods import METHODS as BY_NAME
+    from kd_plugin.methods import Plan
+
+    parts: dict[str, Plan] = {}
+
+    def together(pair: Any) -> Plan:
+        for name in (METHODS['all'], *OTHERS):
+            pair.notes = []
+            parts[name] = BY_NAME.get(name)(pair)
+        first = parts[METHODS['all']]
+        return Plan([entry for part in parts.values() for entry in part.entries],
+                    first.acclimation, first.notes, parts['vrm'].views)  # fmt: skip
+
+    BY_NAME.register_module(TOGETHER, module=together, force=True)
+    found = _distil(scope, model, TOGETHER)
+    entries = parts[METHODS['all']].entries if METHODS['all'] in parts else []
+    taps = {key: [entry['student'] for entry in entries
+                  if (entry['name'] == 'features') == (key == 'features')]
+            for key in ('features', 'logits')}  # fmt: skip
+    if found['outcome'] != 'trains' or not all(taps.values()):
+        return False  # of what is left out, the reason is asked for
+    row['all'] = dict(found, taps=taps['logits'] + taps['features'])
+    del row['all']['entries']
+    for key, paths in taps.items():
+        row[key] = dict(outcome='trains', taps=paths)
+    row['others'] = {
+        name: 'trains' if parts[name].entries else f'refused: {"; ".join(parts[name].notes)}'
+        for name in OTHERS}  # fmt: skip
+    return True
 
 
 def _train_plain(scope: str, model: dict) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -65,18 +66,30 @@ def page(results: Path = RESULTS) -> str:
         text += (
             f'\nOf {len(rows)} families {len(judged)} train here by themselves. Of these '
             f'{counts[0]} are distilled by `dist-plus`, {logits} of them at class logits; '
-            f'{counts[1]} are refused when they are built; {counts[2]} fail otherwise.\n'
+            f'{counts[1]} are refused when they are built; {counts[2]} fail otherwise. By the '
+            f'other methods: {_counts(judged.values())}.\n'
         )
         for scope, task in TASKS.items():
             text += f'\n### {task}\n\n'
-            text += '| family | logits | features | acclimation | what is said |\n'
-            text += '|---|---|---|---|---|\n'
+            text += '| family | logits | features | acclimation | others | what is said |\n'
+            text += '|---|---|---|---|---|---|\n'
             mine = [(family, row) for family, row in judged.items() if family.startswith(scope)]
             text += ''.join(_line(family.split('/')[1], row) for family, row in mine)
         text += UNJUDGED + ''.join(
             f'- {family}: {_cell(row["plain"])}\n' for family, row in rows.items()
             if family not in judged)
     return text
+
+
+def _counts(rows: Iterable[dict[str, Any]]) -> str:
+    """How many families each of the other methods distils, and how many fail in no words."""
+    outcomes: dict[str, list[str]] = {}
+    for row in rows:
+        for name, outcome in row['others'].items():
+            outcomes.setdefault(name, []).append(outcome)
+    failed = sum(o.startswith('raw') for found in outcomes.values() for o in found)
+    return ', '.join(f'`{name}` {found.count("trains")}' for name, found in outcomes.items()) + (
+        f'; {failed} fail otherwise')
 
 
 def _line(family: str, row: dict[str, Any]) -> str:
@@ -87,8 +100,9 @@ def _line(family: str, row: dict[str, Any]) -> str:
                if row[key]['outcome'] != 'trains']  # fmt: skip
     said = dict.fromkeys([*row['all']['left_out'], *refused])
     acclimates = '✓' if row['all']['outcome'] == 'trains' and row['all']['acclimation'] else ''
+    others = ', '.join(name for name, outcome in row['others'].items() if outcome == 'trains')
     return (f'| {family} | {taps["logits"] or "–"} | {taps["features"]} | {acclimates} | '
-            f'{_cell("; ".join(said))} |\n')  # fmt: skip
+            f'{others or "–"} | {_cell("; ".join(said))} |\n')  # fmt: skip
 
 
 def _cell(text: str) -> str:

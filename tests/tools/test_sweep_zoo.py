@@ -22,6 +22,8 @@ def test_a_family_is_distilled_and_its_taps_are_found(family, taps):
     row = sweep_zoo.distil(family, sweep_zoo.families(family.split('/')[0])[family])
     assert row['plain'] == row['all']['outcome'] == row['logits']['outcome'] == 'trains'
     assert row['logits']['taps'] == taps and len(row['features']['taps']) == 1
+    words = {name for name, outcome in row['others'].items() if outcome != 'trains'}
+    assert words == ({'fgd'} if family.startswith('mmseg') else set()), row['others']
     json.dumps(row)
 
 
@@ -33,3 +35,5 @@ def test_the_page_is_current_and_nothing_in_it_ends_rawly():
         for family, row in rows.items():
             for key in sweep_zoo.METHODS if row['plain'] == 'trains' else ():
                 assert row[key]['outcome'].startswith(('trains', 'refused: ')), (family, row[key])
+            for outcome in row.get('others', {}).values():
+                assert outcome.startswith(('trains', 'refused: ')), (family, outcome)

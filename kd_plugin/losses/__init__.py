@@ -5,6 +5,7 @@ from .dist import DISTLoss
 from .feature_mimic import FeatureMimicLoss
 from .feature_relation import FeatureRelationLoss
 from .logit_kl import LogitKLLoss
+from .vrm import VRMLoss
 
 __all__ = [
     'AcclimationLoss',
@@ -12,4 +13,5 @@ __all__ = [
     'FeatureMimicLoss',
     'FeatureRelationLoss',
     'LogitKLLoss',
+    'VRMLoss',
 ]

@@ -94,9 +94,19 @@ class Entry(nn.Module):
         """Whether the loss wants the rows' targets."""
         return getattr(self.loss, 'needs_target', False)
 
+    @property
+    def needs_views(self) -> bool:
+        """Whether the loss relates the real view to a virtual one."""
+        return getattr(self.loss, 'needs_views', False)
+
+    @property
+    def draws_rows(self) -> bool:
+        """Whether the loss takes all levels at once and draws rows, with the foreground known."""
+        return getattr(self.loss, 'draws_rows', False)
+
     def fit(
         self, student: list[Tensor], teacher: list[Tensor], classes: dict[str, Any],
-        class_map: ClassMap | None = None,
+        class_map: ClassMap | None = None, virtual: Tapped | None = None,
     ) -> None:  # fmt: skip
         """Create the aligners for the tapped tensors and try the whole entry out on them.
 
@@ -105,6 +115,7 @@ class Entry(nn.Module):
             teacher: Those of the teacher's tap.
             classes: Class counts of student and teacher near the taps, None where unknown.
             class_map: The classes that both have, where these are not all.
+            virtual: Example outputs of both taps for the virtual view, where there is one.
 
         Raises:
             ValueError: Levels, shapes or classes that do not go together.
@@ -136,9 +147,6 @@ class Entry(nn.Module):
             self.aligners = build_aligners(self.aligner, student, teacher)
         except ValueError as error:
             raise ValueError(f'{found}: {error}') from error
-        if getattr(self.loss, 'loss_weight', 1) == 0:
-            # Its gradient would be zero, and a zero gradient still counts in a clipped norm.
-            self.aligners.requires_grad_(False)
         resized = [f'{list(s.shape[-2:])} to {list(t.shape[-2:])}'
                    for s, t in zip(student, teacher, strict=True)
                    if self.aligners and s.shape[-2:] != t.shape[-2:]]  # fmt: skip
@@ -153,12 +161,20 @@ class Entry(nn.Module):
         if any(s.shape != t.shape for s, t in zip(aligned, teacher, strict=True)):
             raise ValueError(f'{found}. {self._advice(student, teacher, classes)}')
         try:
-            if not self.needs_target:
+            if self.draws_rows:
+                self.loss.fit(self.classes_of(aligned[0].shape))
+                self.loss.to(aligned[0].device)
+                self.over_views(Tapped(aligned, teacher, None), virtual and self.common(
+                    virtual._replace(student=self.align(virtual.student, virtual.teacher))))
+            elif not self.needs_target:
                 for s, t in zip(aligned, teacher, strict=True):
                     self.loss(s, t)
             self._check_that_it_teaches(aligned[0].shape)
         except ValueError as error:
             raise ValueError(f'{found}: {error}') from error
+        if getattr(self.loss, 'loss_weight', 1) == 0:
+            # Its gradient would be zero, and a zero gradient still counts in a clipped norm.
+            self.requires_grad_(False)
 
     def _check_that_it_teaches(self, shape: torch.Size) -> None:
         """Refuse a loss without a gradient, and tell of terms without one.
@@ -253,6 +269,20 @@ class Entry(nn.Module):
         """
         levels = [student, teacher] if targets is None else [student, teacher, targets]
         return self.factor * sum(map(self.loss, *levels))
+
+    def over_views(
+        self, real: Tapped, virtual: Tapped | None = None, foreground: list[Tensor] | None = None
+    ) -> Tensor:
+        """The weighted loss over the rows of all levels, of both views where it relates them.
+
+        Args:
+            real: Of the real view; the teacher is detached here.
+            virtual: Of the virtual view.
+            foreground: Booleans of the rows, one tensor a level; None where unknown.
+        """
+        views = [view for one in (real, virtual if self.needs_views else None) if one is not None
+                 for view in (one.student, [level.detach() for level in one.teacher])]  # fmt: skip
+        return self.factor * self.loss(*views, foreground=foreground)
 
     def nothing(self, zero: Tensor) -> Tensor:
         """A loss of zero that still gives every parameter of the entry its gradient."""

@@ -79,6 +79,8 @@ class VRMLoss(LogitLoss):
         ValueError: An option outside of its range.
     """
 
+    draws_rows = True  # takes all levels at once
+
     def __init__(
         self,
         inter_sample_weight: float = 128.0,

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import nn
 
+from . import vrm  # noqa: F401  (registers its methods)
 from .pair import Pair, Plan, describe
 from .papers import METHODS
 from .survey import LogitTap, Survey, survey
@@ -55,7 +56,7 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
         if 'unexpected keyword' not in str(error):
             raise
         raise ValueError(f'distill: the method {name!r} takes other options: {error}') from error
-    if not plan.entries:
+    if not plan.entries and plan.views is None:
         raise ValueError(
             f'distill={name!r} finds nothing to compare: {"; ".join(plan.notes)}. The student has '
             f'{describe(pair.student)}; the teacher {describe(pair.teacher)}; write a list of '
@@ -67,9 +68,11 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
 def config_text(plan: Plan) -> str:
     """A plan as lines of a config."""
     lines = ['distill=[', *(f'    {_text(entry)},' for entry in plan.entries), ']']
-    if plan.acclimation is not None:
-        lines[-1] += ','
-        lines.append(f'acclimation={_text(plan.acclimation)}')
+    for name in ('acclimation', 'views'):
+        value = getattr(plan, name)
+        if value is not None:
+            lines[-1] += ','
+            lines.append(f'{name}={_text(value)}')
     return '\n'.join([*lines, *(f'# left out, {note}' for note in plan.notes)])
 
 

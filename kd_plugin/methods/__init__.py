@@ -68,6 +68,7 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
 def config_text(plan: Plan) -> str:
     """A plan as lines of a config."""
     lines = ['distill=[', *(f'    {_text(entry)},' for entry in plan.entries), ']']
+    lines = lines if plan.entries else ['distill=[]']
     for name in ('acclimation', 'views'):
         value = getattr(plan, name)
         if value is not None:

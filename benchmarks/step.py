@@ -1,7 +1,9 @@
 """A distillation step beside its floor: the plain student's step and the teacher's needed parts.
 
 All three take turns on one synthetic batch: the plain student's training step, the tapped parts of
-the teacher alone, and the distiller's training step. Random weights; no data is read.
+the teacher alone, and the distiller's training step. Random weights; no data is read. Where a
+distiller makes virtual views, the floor is that of both: the student's losses twice in one step,
+and the tapped parts twice.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable
     model_cfg = taking_images_of(size, without_weights(cfg.model))
     batch = synthetic_batch(cfg, size, images)
 
-    def trainable(model_cfg: dict) -> tuple[torch.nn.Module, Callable]:
+    def trainable(model_cfg: dict, views: int = 1) -> tuple[torch.nn.Module, Callable]:
         torch.manual_seed(0)
         model = revert_sync_batchnorm(build_model(model_cfg, cfg.default_scope))
         model.init_weights()
@@ -50,17 +52,24 @@ def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
 
         def run() -> None:
-            torch.manual_seed(0)
-            model.train_step(copy.deepcopy(batch), optimizer)
+            total = 0
+            with optimizer.optim_context(model):
+                data = model.data_preprocessor(copy.deepcopy(batch), True)
+                for _ in range(views):
+                    torch.manual_seed(0)
+                    total = total + model.parse_losses(model(**data, mode='loss'))[0]
+            optimizer.update_params(total)
 
         return model, run
 
-    _, plain = trainable(model_cfg.student)
     distiller, distilled = trainable(model_cfg)
+    views = 1 if distiller.views is None else 2
+    _, plain = trainable(model_cfg.student, views)
     data = distiller.data_preprocessor(copy.deepcopy(batch), True)
     torch.manual_seed(0)
-    teacher = teaching(distiller, data)
-    return dict(student=plain, teacher=teacher, distilled=distilled)
+    teach = teaching(distiller, data)
+    return dict(student=plain, teacher=lambda: [teach() for _ in range(views)],
+                distilled=distilled)
 
 
 def teaching(distiller: torch.nn.Module, data: dict) -> Callable[[], dict]:
@@ -74,30 +83,36 @@ def teaching(distiller: torch.nn.Module, data: dict) -> Callable[[], dict]:
         lambda: distiller._teach(**data, wanted=distiller._wanted(entries), rois=rois))
 
 
-def read_arguments(description: str | None) -> argparse.Namespace:
-    """Configs, image size, batch size and rounds."""
+def read_arguments(description: str | None, method: bool = False) -> argparse.Namespace:
+    """Configs, image size, batch size and rounds; a method, where one may be named."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('configs', nargs='+')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
                         help='of the images; by default what the config trains at')
     parser.add_argument('--images', type=int, default=2, help='in the batch')
     parser.add_argument('--rounds', type=int, default=7)
+    if method:
+        parser.add_argument('--method', help="in place of the configs' entries, by its name")
     warnings.filterwarnings('ignore')
     MMLogger.get_instance('benchmark', log_level='ERROR')
     return parser.parse_args()
 
 
 def main() -> None:
-    args = read_arguments(__doc__)
+    args = read_arguments(__doc__, method=True)
     for path in args.configs:
         cfg = Config.fromfile(path)
+        if args.method:
+            cfg.model.distill = args.method
+            cfg.model.pop('acclimation', None)
         size = tuple(args.size) if args.size else training_size(cfg)
         functions = parts(cfg, size, args.images)
         found = times(functions, args.rounds)
         shares = [d / (s + t) for s, t, d in zip(*found.values(), strict=True)]
         fastest = min(found['distilled']) / (min(found['student']) + min(found['teacher']))
         memory = {name: extra_memory(functions[name]) for name in ('student', 'distilled')}
-        print(f'{Path(path).stem} at {args.images} x {size[0]} x {size[1]}: step / floor '
+        name = ' '.join(filter(None, (Path(path).stem, args.method)))
+        print(f'{name} at {args.images} x {size[0]} x {size[1]}: step / floor '
               f'{statistics.median(shares):.3f} (fastest calls: {fastest:.3f}); '
               + ', '.join(f'{name} {1e3 * statistics.median(v):.0f} ms'
                           for name, v in found.items())

@@ -25,7 +25,6 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
-from kd_plugin.taps import Taps
 from kd_plugin.teacher import build_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'tools'))
@@ -75,10 +74,8 @@ def parts(cfg: Config, size: tuple[int, int], images: int) -> dict[str, Callable
 def teaching(distiller: torch.nn.Module, data: dict) -> Callable[[], dict]:
     """A function that runs the tapped parts of the teacher on the RoIs of one student's step."""
     entries = list(distiller.entries)
-    sources = {distiller._sources[entry.name] for entry in entries} - {None}
-    with torch.no_grad(), Taps(distiller.student, arguments=sources) as taps:
-        distiller.student(**data, mode='loss')
-    rois = {source: taps.take(source)[0] for source in sources}
+    with torch.no_grad():
+        rois = distiller._hear(distiller.student, **data, entries=entries, labels={}).rois
     return torch.no_grad()(
         lambda: distiller._teach(**data, wanted=distiller._wanted(entries), rois=rois))
 

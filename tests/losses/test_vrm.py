@@ -218,6 +218,7 @@ def test_what_pruning_cannot_do():
     """Also measured: by the entropy of independent predictions it leaves the spread as it is (a
     noisy prediction is a certain one), and so it does where the noise is as weak as the rest."""
     whole, _ = spread(relation(percentile=100))
+    assert whole < spread(relation(percentile=100, normalise=False))[0]
     assert spread(relation(entropy='joint'))[0] > whole
     weak = dict(strength=1)
     assert spread(relation(), **weak)[0] > spread(relation(percentile=100), **weak)[0]

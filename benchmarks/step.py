@@ -1,7 +1,9 @@
 """A distillation step beside its floor: the plain student's step and the teacher's needed parts.
 
 All three take turns on one synthetic batch: the plain student's training step, the tapped parts of
-the teacher alone, and the distiller's training step. Random weights; no data is read.
+the teacher alone, and the distiller's training step. Random weights; no data is read. Where a
+distiller makes virtual views, the floor is that of both: the student's losses twice in one step,
+and the tapped parts twice.
 """
 
 from __future__ import annotations
@@ -55,21 +57,28 @@ def parts(
     if precision != 'float32':
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=precision)
 
-    def step(model: torch.nn.Module) -> Callable[[], None]:
+    def step(model: torch.nn.Module, views: int = 1) -> Callable[[], None]:
         optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
 
         def run() -> None:
-            torch.manual_seed(0)
-            model.train_step(copy.deepcopy(batch), optimizer)
+            total = 0
+            with optimizer.optim_context(model):
+                data = model.data_preprocessor(copy.deepcopy(batch), True)
+                for _ in range(views):
+                    torch.manual_seed(0)
+                    total = total + model.parse_losses(model(**data, mode='loss'))[0]
+            optimizer.update_params(total)
 
         return run
 
     student, distiller = models
+    views = 1 if distiller.views is None else 2
     data = distiller.data_preprocessor(copy.deepcopy(batch), True)
     torch.manual_seed(0)
     with autocast(precision):
-        teacher = autocast(precision)(teaching(distiller, data))
-    return dict(student=step(student), teacher=teacher, distilled=step(distiller))
+        teach = autocast(precision)(teaching(distiller, data))
+    return dict(student=step(student, views), teacher=lambda: [teach() for _ in range(views)],
+                distilled=step(distiller))  # fmt: skip
 
 
 def autocast(precision: str) -> torch.autocast:
@@ -82,7 +91,7 @@ def teaching(distiller: torch.nn.Module, data: dict) -> Callable[[], dict]:
     """A function that runs the tapped parts of the teacher on the RoIs of one student's step."""
     entries = list(distiller.entries)
     with torch.no_grad():
-        rois = distiller._hear(distiller.student, *data.values(), entries, {}).rois
+        rois = distiller._hear(distiller.student, **data, entries=entries, labels={}).rois
     return torch.no_grad()(
         lambda: distiller._teach(**data, wanted=distiller._wanted(entries), rois=rois))
 
@@ -107,20 +116,25 @@ def read_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def main() -> None:
     parser = argument_parser(__doc__)
+    parser.add_argument('--method', help="in place of the configs' entries, by its name")
     parser.add_argument('--precisions', nargs='+', default=['float32'],
                         choices=['float32', 'float16', 'bfloat16'],
                         help='the half ones train in mixed precision and need a GPU')
     args = read_arguments(parser)
     for path in args.configs:
         cfg = Config.fromfile(path)
+        if args.method:
+            cfg.model.distill = args.method
+            cfg.model.pop('acclimation', None)
         size = tuple(args.size) if args.size else training_size(cfg)
         built = models(cfg, size)
         batch = synthetic_batch(cfg, size, args.images)
+        stem = ' '.join(filter(None, (Path(path).stem, args.method)))
         for precision in args.precisions:
-            name = f'{Path(path).stem} at {args.images} x {size[0]} x {size[1]}, {precision}'
+            name = f'{stem} at {args.images} x {size[0]} x {size[1]}, {precision}'
             try:
                 functions = parts(built, copy.deepcopy(cfg), batch, precision)
-                measured(name, functions, args.rounds, config=Path(path).stem, size=list(size),
+                measured(name, functions, args.rounds, config=stem, size=list(size),
                          images=args.images, precision=precision)  # fmt: skip
             except NotImplementedError as error:  # mmcv's RoI operators know no bfloat16
                 print(f'{name}: {error}', flush=True)

@@ -1,4 +1,4 @@
-"""Knowledge distillation for MMDetection and MMSegmentation: DIST and DIST+.
+"""Knowledge distillation for MMDetection and MMSegmentation: DIST, DIST+ and VRM.
 
 Importing this package registers everything by name in mmengine's root registry, lets mmengine
 resume its own checkpoints under torch >= 2.6, makes ``'mmseg::…'`` name a config under every

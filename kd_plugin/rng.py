@@ -1,7 +1,8 @@
-"""The random state of a process: python, numpy, torch and CUDA."""
+"""The random state of a process (python, numpy, torch, CUDA), and random numbers beside it."""
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
+from torch import Tensor, nn
 
 
 def get_random_state() -> dict[str, Any]:
@@ -49,3 +52,49 @@ def preserved_random_state() -> Iterator[None]:
         yield
     finally:
         set_random_state(state)
+
+
+@contextmanager
+def seeded_random_state(seed: int) -> Iterator[None]:
+    """Inside the block all generators start from a seed; after it they are as before it."""
+    with preserved_random_state():
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        yield
+
+
+class RandomStream(nn.Module):
+    """Random numbers that take nothing from training's, and that a checkpoint carries.
+
+    A number that counts the draws, and no generator's state: processes draw differently from one
+    checkpoint, copies of a model need no copy of a generator, and nothing depends on a device.
+    The stream starts from the seed of the process.
+
+    Args:
+        name: Streams of other names draw other numbers.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.first = torch.initial_seed() % 2**63
+        self.count = 0
+
+    def seed(self) -> int:
+        """The next seed, in [0, 2**63)."""
+        said = f'{self.first} {self.name} {get_rank()} {self.count}'
+        self.count += 1
+        return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest(), 'big') >> 1
+
+    def generator(self, device: torch.device | str = 'cpu') -> torch.Generator:
+        """A generator that starts from the next seed."""
+        return torch.Generator(device).manual_seed(self.seed())
+
+    def get_extra_state(self) -> Tensor:
+        """What a checkpoint holds: where the stream started, and how much was drawn."""
+        return torch.tensor([self.first, self.count])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Put back what :meth:`get_extra_state` returned."""
+        self.first, self.count = state.tolist()

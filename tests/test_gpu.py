@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 
 from kd_plugin import fused
 from kd_plugin.compiled import Compiled
+from kd_plugin.views import OPERATIONS, VirtualViews
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 
@@ -42,9 +43,9 @@ def full_fp32():
         yield
 
 
-def value_and_gradient(loss, student, teacher):
+def value_and_gradient(loss, student, *others):
     student = student.detach().requires_grad_()
-    value = loss(student, teacher)
+    value = loss(student, *others)
     value.backward()
     return value.detach(), student.grad
 
@@ -277,3 +278,57 @@ def test_a_launched_process_trains_with_synchronised_norms(tmp_path, digits):
          'pytorch'], check=True)  # fmt: skip
     last = torch.load(tmp_path / 'run/student_last.pth', weights_only=True)['state_dict']
     assert all(value.isfinite().all() for value in last.values())
+
+
+def four_logits(device, dtype=torch.float32):
+    return [x.to(device, dtype) for x in torch.randn(4, *SHAPES['small'])]
+
+
+def test_relations_of_two_views_are_those_of_a_cpu():
+    """All rows are drawn: which of them, each device would draw for itself."""
+    loss = MODELS.build(dict(type='VRMLoss', samples=300, adaptor=False))
+    four = four_logits('cpu')
+    value, gradient = value_and_gradient(loss, four[0].double(), *(x.double() for x in four[1:]))
+    got, moved = value_and_gradient(loss, *(x.cuda() for x in four))
+    torch.testing.assert_close(got.cpu(), value.float(), rtol=1e-4, atol=1e-5)
+    scale = gradient.abs().max()
+    torch.testing.assert_close(moved.cpu() / scale, gradient / scale, rtol=0, atol=1e-3,
+                               check_dtype=False)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_relations_of_two_views_are_fp32_inside_autocast(dtype):
+    loss = MODELS.build(dict(type='VRMLoss', num_classes=40)).cuda()
+    with torch.autocast('cuda', dtype):
+        value, gradient = value_and_gradient(loss, *four_logits('cuda', dtype))
+    assert value.dtype == torch.float32 and value.isfinite() and gradient.isfinite().all()
+
+
+def test_neither_views_nor_their_relations_wait_for_the_gpu():
+    loss = MODELS.build(dict(type='VRMLoss', num_classes=40)).cuda()
+    four = four_logits('cuda')
+    value_and_gradient(loss, *four)
+    assert waits(lambda: value_and_gradient(loss, *four)) == 0
+    mean = torch.full((3, 1, 1), 120.0)
+    views = VirtualViews(mean, mean / 2, operations=5).cuda()
+    images = torch.randn(8, 3, 64, 96, device='cuda')
+    views(images)
+    assert waits(lambda: views(images)) == 0
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_views_are_those_of_a_cpu(name):
+    image = (255 * torch.rand(3, 40, 50)).round()
+    got = OPERATIONS[name](image.cuda(), 1 / 3)
+    torch.testing.assert_close(got.cpu(), OPERATIONS[name](image, 1 / 3), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize('kind', ['retinanet', 'pspnet'])
+def test_a_step_over_two_views_waits_as_often_as_two_of_the_plain_student(kind):
+    distiller = pairs.build(dict(pairs.pair(kind), distill='vrm')).cuda()
+    data = pairs.batch(distiller, kind)
+    for model in (distiller.student, distiller):
+        step(model, data)
+    plain, distilled = (waits(lambda model=model: step(model, data))
+                        for model in (distiller.student, distiller))
+    assert distilled <= 2 * plain

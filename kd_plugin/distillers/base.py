@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from mmengine.logging import print_log
@@ -24,6 +25,7 @@ from .entry import Entry
 from .inference import builds_for_inference
 from .step import TrainingStep
 from .trial import try_out
+from .viewing import read_views
 
 
 class _Frozen:
@@ -63,6 +65,8 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
             the order of the head's outputs, or a data set's registered name. Logits are then
             compared on the classes that both have.
+        views: Virtual views of each batch, see :func:`kd_plugin.distillers.viewing.read_views`;
+            an empty dict takes its defaults, None makes none.
         data_preprocessor: For a student whose dict has none. A runner hands over the one at the
             top level of its config.
 
@@ -83,10 +87,10 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
 
     def __init__(
         self, student: dict, teacher: dict, distill: str | dict | list[dict],
-        acclimation: dict | None = None, classes: dict | None = None,
+        acclimation: dict | None = None, classes: dict | None = None, views: dict | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:  # fmt: skip
-        _check_types(student, teacher, distill, acclimation)
+        _check_types(student, teacher, distill, acclimation, views)
         scope = current_scope(self.scope)
         if data_preprocessor is not None:
             student = {'data_preprocessor': data_preprocessor, **student}
@@ -105,6 +109,7 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
                 plan = make_plan(distill, built, model, self.scope)
                 distill = plan.entries
                 acclimation = plan.acclimation if acclimation is None else acclimation
+                views = plan.views if views is None else views
                 print_log(f'What is distilled:\n{config_text(plan)}', logger='current')
             self.entries = nn.ModuleList(Entry(options) for options in distill)
             names = [entry.name for entry in self.entries]
@@ -114,6 +119,8 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             # Not a registered submodule, see _Frozen.
             self.__dict__['_frozen'] = _Frozen(model, renormalize, teacher)
             self._check_paths()
+            self.views, self.view_weight = read_views(views, built.data_preprocessor)
+            self._check_views()
             self._classes = read_class_names(classes, scope)
             self._sources = {
                 entry.name: self._roi_source(built, entry.student) for entry in self.entries}
@@ -124,10 +131,20 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
                 entry.name: self._label_source(entry)
                 for entry in self.entries if entry.needs_target or self.acclimates(entry)
             }  # fmt: skip
+            self._find_foreground()
             try_out(self)
         if teacher.get('compile'):
             self._compile_teacher(**read_options(teacher['compile']))
         self._register_state_dict_hook(keep_student_keys)
+
+    def _find_foreground(self) -> None:
+        """Read targets for losses that can do without, where the student's head gives some."""
+        self._optional = {entry.name for entry in self.entries
+                          if entry.draws_rows and entry.name not in self._labels}
+        for entry in self.entries:
+            if entry.name in self._optional:
+                with suppress(ValueError):
+                    self._labels[entry.name] = self._label_source(entry)
 
     def _check_paths(self) -> None:
         for entry in self.entries:
@@ -137,6 +154,15 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
                 except ValueError as error:
                     raise ValueError(f"distill entry '{entry.name}': {owner} {error}") from error
             self._check_sides(entry)
+
+    def _check_views(self) -> None:
+        for entry in self.entries:
+            if entry.needs_views and self.views is None:
+                raise ValueError(
+                    f"distill entry '{entry.name}': {type(entry.loss).__name__} relates two views "
+                    'of each batch, and there is one; write views=dict() beside distill, or '
+                    'cross_view=False in the loss'
+                )
 
     def _check_sides(self, entry: Entry) -> None:
         """Refuse taps that do not speak of the same.
@@ -211,7 +237,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             entry.factor = entry.schedule(iteration)
 
 
-def _check_types(student: Any, teacher: Any, distill: Any, acclimation: Any) -> None:
+def _check_types(
+    student: Any, teacher: Any, distill: Any, acclimation: Any, views: Any
+) -> None:
     """Refuse what is no dict where one is wanted.
 
     Raises:
@@ -235,8 +263,11 @@ def _check_types(student: Any, teacher: Any, distill: Any, acclimation: Any) -> 
         raise ValueError(
             f'model.acclimation is {acclimation!r}; write dict() for its defaults, or leave it out'
         )
+    if views is not None and not isinstance(views, dict):
+        raise ValueError(
+            f'model.views is {views!r}; write dict() for its defaults, or leave it out')
     entries = isinstance(distill, (list, tuple)) and all(isinstance(e, dict) for e in distill)
-    if not distill or not (entries or isinstance(distill, (str, dict))):
+    if (not distill and views is None) or not (entries or isinstance(distill, (str, dict))):
         raise ValueError(
             f"model.distill is {distill!r}; write a method's name, such as 'dist-plus', or a list "
             'of entries, such as [dict(name=…, student=…, teacher=…, loss=dict(type=…))]'

@@ -28,7 +28,10 @@ class Checkpoints:
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def distillation_state(self) -> dict[str, Tensor]:
-        """What a resumed run needs beside the student: aligners, losses, the teacher's changes."""
+        """What a resumed run needs beside the student.
+
+        Aligners, losses, the teacher's changes, and how far the random numbers of views are.
+        """
         return copy.deepcopy(self.own_modules().state_dict())
 
     def load_distillation_state(self, state: dict[str, Tensor]) -> None:
@@ -41,8 +44,8 @@ class Checkpoints:
             self.own_modules().load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(
-                'the checkpoint was written with another distill or acclimation than this config '
-                f'has; resume with the config it was written with: {error}'
+                'the checkpoint was written with another distill, acclimation or views than this '
+                f'config has; resume with the config it was written with: {error}'
             ) from error
 
     def own_modules(self) -> nn.ModuleDict:
@@ -50,6 +53,8 @@ class Checkpoints:
         own = nn.ModuleDict({'entries': self.entries})
         if self.acclimation is not None:
             own['acclimation'] = self.acclimation
+        if self.views is not None:
+            own['views'] = self.views
         return own
 
 

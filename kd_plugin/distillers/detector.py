@@ -16,7 +16,7 @@ from kd_plugin.methods.heads import anchors_at_a_position
 from kd_plugin.taps import Call, Taps, find_module
 
 from .base import BaseDistiller
-from .entry import Entry
+from .entry import Entry, Tapped
 from .reading import RoISource, Taught
 
 # 'roi_head.bbox_head.0.fc_cls' -> 'bbox', 'head' and the stage '0' (or a child's name)
@@ -69,6 +69,8 @@ class DetectorDistiller(BaseDistiller):
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
             the order of the head's outputs, or a data set's registered name. Logits are then
             compared on the classes that both have.
+        views: Virtual views of each batch, see :func:`kd_plugin.distillers.viewing.read_views`;
+            an empty dict takes its defaults, None makes none.
         data_preprocessor: For a student whose dict has none. A runner hands over the one at the
             top level of its config.
 
@@ -198,7 +200,7 @@ class DetectorDistiller(BaseDistiller):
             pixels = [level.shape[-2:].numel() for level in student]
             counts = [len(student[0]) * count * anchors for count in pixels]
             shapes = [(len(student[0]), count, anchors) for count in pixels]
-        flat = torch.cat([label.flatten() for label in labels])
+        flat = torch.cat([label.flatten() for label in labels] or [student[0].new_zeros(0)])
         if flat.is_floating_point() or sum(counts) != len(flat):
             raise ValueError(
                 f"distill entry '{entry.name}': the student's head has {len(flat)} targets of "
@@ -209,6 +211,18 @@ class DetectorDistiller(BaseDistiller):
                   in zip(flat.split(counts), shapes, strict=True)]  # fmt: skip
         # The losses lay anchors out before positions.
         return [level if level.ndim == 1 else level.transpose(1, 2) for level in levels]
+
+    def _foreground(self, entry: Entry, tapped: Tapped) -> list[Tensor] | None:
+        if tapped.targets is None or entry.classes is None:
+            return None
+        masks = [(target >= 0) & (target < entry.classes) for target in tapped.targets]
+        if entry.loss.classes is None:  # all anchors of a pixel are one row
+            masks = [mask.any(1) if mask.ndim > 1 else mask for mask in masks]
+        return masks
+
+    def _samplers(self, model: nn.Module) -> list[Any]:
+        samplers = getattr(getattr(model, 'roi_head', None), 'bbox_sampler', None) or []
+        return samplers if isinstance(samplers, list) else [samplers]
 
     def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
         getattr(model, part)(features)

@@ -101,9 +101,19 @@ class Entry(nn.Module):
         """Whether its targets are the boxes of objects."""
         return getattr(self.loss, 'needs_boxes', False)
 
+    @property
+    def needs_views(self) -> bool:
+        """Whether the loss relates the real view to a virtual one."""
+        return getattr(self.loss, 'needs_views', False)
+
+    @property
+    def draws_rows(self) -> bool:
+        """Whether the loss takes all levels at once and draws rows, with the foreground known."""
+        return getattr(self.loss, 'draws_rows', False)
+
     def fit(
         self, student: list[Tensor], teacher: list[Tensor], classes: dict[str, Any],
-        class_map: ClassMap | None = None,
+        class_map: ClassMap | None = None, virtual: Tapped | None = None,
     ) -> None:  # fmt: skip
         """Create the aligners for the tapped tensors and try the whole entry out on them.
 
@@ -112,6 +122,7 @@ class Entry(nn.Module):
             teacher: Those of the teacher's tap.
             classes: Class counts of student and teacher near the taps, None where unknown.
             class_map: The classes that both have, where these are not all.
+            virtual: Example outputs of both taps for the virtual view, where there is one.
 
         Raises:
             ValueError: Levels, shapes or classes that do not go together.
@@ -158,17 +169,21 @@ class Entry(nn.Module):
             raise ValueError(f'{found}. {self._advice(student, teacher, classes)}')
         if isinstance(self.loss, LayeredLoss):
             self.losses = nn.ModuleList(self.loss.for_channels(t.shape[1]) for t in teacher)
-        if getattr(self.loss, 'loss_weight', 1) == 0:
-            # Its gradient would be zero, and a zero gradient still counts in a clipped norm.
-            self.aligners.requires_grad_(False)
-            self.losses.requires_grad_(False)
         try:
+            if self.draws_rows:
+                self.loss.fit(self.classes_of(aligned[0].shape))
+                self.loss.to(aligned[0].device)
+                self.over_views(Tapped(aligned, teacher, None), virtual and self.common(
+                    virtual._replace(student=self.align(virtual.student, virtual.teacher))))
             self._check_that_it_teaches(aligned[0].shape)
             self.losses.to(aligned[0].device)
-            if not self.needs_target:
+            if not (self.needs_target or self.draws_rows):
                 self(aligned, teacher)
         except ValueError as error:
             raise ValueError(f'{found}: {error}') from error
+        if getattr(self.loss, 'loss_weight', 1) == 0:
+            # Its gradient would be zero, and a zero gradient still counts in a clipped norm.
+            self.requires_grad_(False)
 
     def _check_that_it_teaches(self, shape: torch.Size) -> None:
         """Refuse a loss without a gradient, and tell of terms without one.
@@ -268,6 +283,20 @@ class Entry(nn.Module):
     def _of_levels(self, levels: list) -> list[nn.Module]:
         """The loss of each level."""
         return list(self.losses) if self.losses else [self.loss] * len(levels)
+
+    def over_views(
+        self, real: Tapped, virtual: Tapped | None = None, foreground: list[Tensor] | None = None
+    ) -> Tensor:
+        """The weighted loss over the rows of all levels, of both views where it relates them.
+
+        Args:
+            real: Of the real view; the teacher is detached here.
+            virtual: Of the virtual view.
+            foreground: Booleans of the rows, one tensor a level; None where unknown.
+        """
+        views = [view for one in (real, virtual if self.needs_views else None) if one is not None
+                 for view in (one.student, [level.detach() for level in one.teacher])]  # fmt: skip
+        return self.factor * self.loss(*views, foreground=foreground)
 
     def nothing(self, zero: Tensor) -> Tensor:
         """A loss of zero that still gives every parameter of the entry its gradient."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def fit(
     distiller: BaseDistiller, student: nn.Module, entry: Entry, heard: Heard, taught: Taught,
-    images: Tensor, samples: list, rois: dict[str, Tensor],
+    images: Tensor, samples: list, rois: dict[str, Tensor], viewed: Taught | None = None,
 ) -> None:  # fmt: skip
     """Fit one entry to what its taps gave.
 
@@ -35,6 +35,7 @@ def fit(
         images: The made-up batch.
         samples: Its data samples.
         rois: The student's RoIs that the teacher was tried on, by source.
+        viewed: What was read of the teacher on the virtual view, if there is one.
 
     Raises:
         ValueError: What does not go together, with what to write instead.
@@ -61,11 +62,16 @@ def fit(
             except ValueError as error:
                 raise ValueError(f"distill entry '{entry.name}': {side} {error}") from error
     class_map = _class_map(distiller, entry, classes, learnt, teacher)
+    virtual = None
+    if entry.needs_views:
+        virtual = Tapped(
+            [level[: len(rois[source])] if source is not None else level
+             for level in entry.levels.pick(heard.viewed.student[entry.name])],
+            entry.levels.select('teacher', viewed[source, entry.teacher]), None)  # fmt: skip
     with torch.no_grad():
-        entry.fit(learnt, teacher, classes, class_map)
+        entry.fit(learnt, teacher, classes, class_map, virtual)
     if entry.name in distiller._labels:
-        said = heard.targets.get(entry.name, [])
-        distiller._targets(entry, said, samples, entry.levels.pick(calls))
+        _try_targets(distiller, entry, heard, samples, entry.levels.pick(calls))
     if distiller.acclimation is not None and distiller.acclimation.entry == entry.name:
         wanted = distiller._wanted(distiller.entries)
 
@@ -75,6 +81,26 @@ def fit(
             return entry.common(Tapped([], again, None)).teacher
 
         distiller.acclimation.fit(distiller.teacher, logits, entry.classes)
+
+
+def _try_targets(
+    distiller: BaseDistiller, entry: Entry, heard: Heard, samples: list, student: list[Tensor]
+) -> None:
+    """See whether the student's own targets number the rows of its logits.
+
+    Raises:
+        ValueError: They do not, and the entry needs them.
+    """
+    try:
+        distiller._targets(entry, heard.targets.get(entry.name, []), samples, student)
+    except ValueError as error:
+        if entry.name not in distiller._optional:
+            raise
+        del distiller._labels[entry.name]
+        print_log(
+            f"Distill entry '{entry.name}': the student's targets do not number its rows; those "
+            'on which the teacher is more confident than on average are drawn as foreground '
+            f'({error}).', logger='current')
 
 
 def _in_evaluation(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd_plugin.taps import Call, Taps
 
-from .entry import Entry
+from .entry import Entry, Tapped
 
 # Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
 RoISource = str | None
@@ -104,6 +104,14 @@ class Reading:
 
     def _rois(self, taps: Taps, call: Call) -> Tensor:
         """The RoIs [K, 5] of a call."""
+        raise NotImplementedError
+
+    def _samplers(self, model: nn.Module) -> list[Any]:
+        """The objects that sample a model's RoIs in training."""
+        return []
+
+    def _foreground(self, entry: Entry, tapped: Tapped) -> list[Tensor] | None:
+        """Booleans of the rows of an entry's logits, one tensor a level; None where unknown."""
         raise NotImplementedError
 
     def _label_source(self, entry: Entry) -> str | None:

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .base import BaseDistiller
-from .entry import Entry
+from .entry import Entry, Tapped
 
 
 @MODELS.register_module()
@@ -33,6 +33,8 @@ class SegmentorDistiller(BaseDistiller):
         classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
             the order of the head's outputs, or a data set's registered name. Logits are then
             compared on the classes that both have.
+        views: Virtual views of each batch, see :func:`kd_plugin.distillers.viewing.read_views`;
+            an empty dict takes its defaults, None makes none.
         data_preprocessor: For a student whose dict has none. A runner hands over the one at the
             top level of its config.
 
@@ -84,3 +86,16 @@ class SegmentorDistiller(BaseDistiller):
         labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).float()
         return [F.interpolate(labels, s.shape[-2:], mode='nearest').squeeze(1).long()
                 for s in student]  # fmt: skip
+
+    def _foreground(self, entry: Entry, tapped: Tapped) -> list[Tensor] | None:
+        """All classes but the most frequent of the batch: label maps name no background."""
+        if tapped.targets is None:
+            return None
+        classes = max(entry.classes_of(tapped.student[0].shape), 2)  # or one column for both
+        labels = torch.cat([target.flatten() for target in tapped.targets])
+        known = (labels >= 0) & (labels < classes)
+        counts = labels.new_zeros(classes).scatter_add_(
+            0, labels.clamp(0, classes - 1), known.to(labels.dtype))
+        background = counts.argmax()
+        return [(target != background) & (target >= 0) & (target < classes)
+                for target in tapped.targets]  # fmt: skip

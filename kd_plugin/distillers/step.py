@@ -1,9 +1,12 @@
-"""The training step: the student's own loss, the teacher's tapped parts, the losses between."""
+"""The training step: the student's own loss, the teacher's tapped parts, the losses between.
+
+With views, student and teacher see each batch twice: as it is, and in other colours.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +15,12 @@ from torch import Tensor, nn
 
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
-from kd_plugin.taps import Taps
+from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher import bypass, crop, precision
 
 from .entry import Entry, Tapped
 from .reading import Reading, RoISource, Taught
+from .viewing import SameBoxes, aside, of_view
 
 
 @dataclass
@@ -28,12 +32,14 @@ class Heard:
         student: What each call of an entry's tap gave, by entry; none where it has no boxes.
         rois: RoIs [K, 5] by their source, K > 0.
         targets: What the student's losses got as targets, by entry that needs them.
+        viewed: The same of a virtual view, in the trial at build.
     """
 
     losses: dict[str, Any]
     student: dict[str, list[list[Tensor]]]
     rois: dict[str, Tensor]
     targets: dict[str, list[Tensor]]
+    viewed: Heard | None = None
 
 
 class TrainingStep(Reading):
@@ -42,12 +48,27 @@ class TrainingStep(Reading):
     def loss(self, inputs: Tensor, data_samples: list | None, **kwargs: Any) -> dict[str, Any]:
         """The student's own losses, one ``loss_<name>`` per entry, and ``loss_acclimation``.
 
+        With views whose task counts, the student's own losses on them as ``view.<key>``.
+
         Raises:
             ValueError: A tap was not called, or gave other shapes than when the model was built.
         """
         active = [entry for entry in self.entries if entry.factor]
-        losses, compared = self._compare(inputs, data_samples, active, self._labels, **kwargs)
+        relates = [entry for entry in active if entry.needs_views]
+        looks = self.views is not None and bool(relates or self.view_weight)
+        boxes = SameBoxes(self._samplers(self.student) if looks else ())
+        with boxes.kept():
+            heard = self._hear(
+                self.student, inputs, data_samples, active, self._labels, **kwargs)
+        losses, virtual = heard.losses, {}
         own = dict(losses)
+        compared = self._tell(heard, inputs, data_samples, active, self._labels)
+        if looks:
+            images = self.views(inputs, data_samples)
+            viewed = self._hear_again(
+                self.student, images, data_samples, relates, heard, boxes, **kwargs)
+            losses.update(of_view(viewed.losses, self.view_weight))
+            virtual = self._tell(viewed, images, data_samples, relates, {})
         for entry in self.entries:
             if entry.key in losses:
                 raise ValueError(
@@ -58,6 +79,9 @@ class TrainingStep(Reading):
             if tapped is None:  # no boxes in this batch, or it rests
                 zero = _with_graph(own, inputs) if entry.factor else inputs.new_zeros(())
                 losses[entry.key] = entry.nothing(zero)
+            elif entry.draws_rows:
+                losses[entry.key] = entry.over_views(
+                    tapped, virtual.get(entry.name), self._foreground(entry, tapped))
             else:
                 losses[entry.key] = entry(
                     tapped.student, [level.detach() for level in tapped.teacher],
@@ -108,9 +132,27 @@ class TrainingStep(Reading):
             has no boxes in this batch.
         """
         heard = self._hear(self.student, inputs, data_samples, entries, labels, **kwargs)
+        return heard.losses, self._tell(heard, inputs, data_samples, entries, labels)
+
+    def _tell(
+        self, heard: Heard, inputs: Tensor, data_samples: list | None, entries: list[Entry],
+        labels: dict[str, str | None],
+    ) -> dict[str, Tapped]:  # fmt: skip
+        """What student and teacher say of a batch that the student has gone through.
+
+        Args:
+            heard: What was read of the student.
+            inputs: Images [N, C, H, W], preprocessed for the student.
+            data_samples: The images' annotations.
+            entries: Whose taps are read; the teacher runs for no other.
+            labels: The entries that need targets, and the loss of the student that knows them.
+
+        Returns:
+            What each entry's taps gave; nothing for an entry that has no boxes in this batch.
+        """
         entries = [entry for entry in entries if entry.name in heard.student]
         if not entries:
-            return heard.losses, {}
+            return {}
         acclimates = any(map(self.acclimates, entries))
         with torch.set_grad_enabled(acclimates and torch.is_grad_enabled()):
             taught = self._teach(inputs, data_samples, self._wanted(entries), heard.rois)
@@ -127,7 +169,37 @@ class TrainingStep(Reading):
                 said = heard.targets[entry.name]
                 targets = self._targets(entry, said, data_samples, student)
             compared[entry.name] = entry.common(Tapped(student, teacher, targets))
-        return heard.losses, compared
+        return compared
+
+    def _hear_again(
+        self, student: nn.Module, images: Tensor, data_samples: list | None,
+        entries: list[Entry], heard: Heard, boxes: SameBoxes, **kwargs: Any,
+    ) -> Heard:  # fmt: skip
+        """Run a student's loss on a virtual view, over the boxes of the real one.
+
+        Args:
+            student: The student, or a copy.
+            images: The virtual view.
+            data_samples: The images' annotations.
+            entries: That relate two views.
+            heard: What was read of the real view.
+            boxes: That were sampled there.
+
+        Raises:
+            TapError: The student's head looked at other boxes.
+        """
+        with aside(student, self.views.draws.seed()), boxes.again():
+            viewed = self._hear(student, images, data_samples, entries, {}, **kwargs)
+        for entry in entries:
+            source = self._sources[entry.name]
+            first, second = (one.rois.get(source) for one in (heard, viewed))
+            if getattr(first, 'shape', None) != getattr(second, 'shape', None):
+                raise TapError(
+                    f"distill entry '{entry.name}': '{entry.student}' does not see the boxes of "
+                    'the real view when it is run on the virtual one, so its rows do not '
+                    "correspond; write cross_view=False in the entry's loss"
+                )
+        return viewed
 
     def _hear(
         self, student: nn.Module, inputs: Tensor, data_samples: list | None,
@@ -150,8 +222,9 @@ class TrainingStep(Reading):
             try:
                 heard.student[entry.name] = taps.each(entry.student, calls.get(source))
                 if labels.get(entry.name):
-                    heard.targets[entry.name] = taps.targets(
-                        labels[entry.name], calls.get(source))
+                    with suppress(*((TapError,) if entry.name in self._optional else ())):
+                        heard.targets[entry.name] = taps.targets(
+                            labels[entry.name], calls.get(source))
             except ValueError as error:
                 raise type(error)(f"distill entry '{entry.name}': {error}") from error
             heard.targets.setdefault(entry.name, [])

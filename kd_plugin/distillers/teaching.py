@@ -31,9 +31,14 @@ def dead_terms(loss: nn.Module, shape: torch.Size, side: str = 'student') -> lis
     """
     # Not the maps' own size: a level of one pixel has no relations either, but its neighbours do.
     sizes = (_SIDE,) * (len(shape) - 2)
+    rows, columns = _ROWS, shape[1]
+    if getattr(loss, 'draws_rows', False):  # as many as it draws
+        rows, columns, sizes = min(_ROWS, loss.samples), loss.classes or columns, ()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
-        pair = [torch.randn(_ROWS, shape[1], *sizes, dtype=torch.float64) for _ in range(2)]
+        device = next((p.device for p in loss.parameters()), 'cpu')
+        pair = [torch.randn(rows, columns, *sizes, dtype=torch.float64).to(device)
+                for _ in range(4 if getattr(loss, 'needs_views', False) else 2)]
         if not _alive(loss, pair, side):
             return None
         weights = _weights(loss)
@@ -48,8 +53,8 @@ def dead_terms(loss: nn.Module, shape: torch.Size, side: str = 'student') -> lis
 def _alive(loss: nn.Module, pair: list[Tensor], side: str) -> bool:
     student, teacher = (
         x.clone().requires_grad_(name == side)
-        for name, x in zip(('student', 'teacher'), pair, strict=True))
-    arguments = [student, teacher]
+        for name, x in zip(('student', 'teacher'), pair, strict=False))
+    arguments = [student, teacher, *pair[2:]]
     if getattr(loss, 'needs_target', False):
         arguments.append(_targets(loss, student))
     value = loss(*arguments)

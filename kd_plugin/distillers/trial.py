@@ -23,14 +23,15 @@ from kd_plugin.data.made_up import (
     made_up_ground,
     run_on_made_up,
 )
-from kd_plugin.rng import get_random_state, preserved_random_state
+from kd_plugin.rng import RandomStream, get_random_state, preserved_random_state
 from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher.idle import find_idle
-from kd_plugin.teacher.untouched import equal, first_difference
 
 from .entry import Entry
 from .fitting import fit
 from .step import Heard, Taught
+from .untouched import compare_with_untouched
+from .viewing import SameBoxes
 
 if TYPE_CHECKING:
     from .base import BaseDistiller
@@ -46,7 +47,7 @@ def try_out(distiller: BaseDistiller) -> None:
     Raises:
         ValueError: Whatever does not fit together, naming the entry and what to write instead.
     """
-    if not len(distiller.entries):
+    if not len(distiller.entries) and distiller.views is None:
         return
     with preserved_random_state():
         student = copy_to_try(distiller.student)
@@ -58,6 +59,10 @@ def try_out(distiller: BaseDistiller) -> None:
         _try_out(distiller, student, last, features=True)
     except TapError as error:
         raise ValueError(str(error)) from error
+    finally:
+        for module in distiller.own_modules().modules():
+            if isinstance(module, RandomStream):
+                module.count = 0
 
 
 def _try_out(distiller: BaseDistiller, student: nn.Module, device: str, features: bool) -> None:
@@ -66,7 +71,8 @@ def _try_out(distiller: BaseDistiller, student: nn.Module, device: str, features
     Raises:
         LossError: The student's loss takes no made-up batch there, unless ``features`` alone do.
     """
-    moved = (distiller.teacher, distiller._frozen.renormalize, distiller.entries)
+    moved = [distiller.teacher, distiller._frozen.renormalize, distiller.entries]
+    moved += [] if distiller.views is None else [distiller.views]
     with made_up_ground():
         try:
             for module in moved:
@@ -81,8 +87,10 @@ def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
     """The road of a training step, entry by entry."""
     # The aligners' first weights are to depend on the seed, not on what the trial draws.
     with preserved_random_state():
-        images, samples, heard = _hear(distiller, student, features)
-    _let_graph_go(heard)
+        images, samples, heard, virtual = _hear(distiller, student, features)
+    for one in (heard, heard.viewed):
+        if one is not None:
+            _let_graph_go(one)
     rois = {source: boxes[:_ROIS] for source, boxes in heard.rois.items()}
     for entry in distiller.entries:
         source = distiller._sources[entry.name]
@@ -93,10 +101,17 @@ def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
             )
         if source is not None:
             _check_rois(entry, heard, source)
+    if not len(distiller.entries):
+        return
     with preserved_random_state():
         taught = _try_teacher(distiller, images, samples, rois)
+        viewed = None
+        if virtual is not None:
+            with torch.no_grad():
+                viewed = distiller._teach(
+                    virtual, samples, distiller._wanted(distiller.entries), rois)
     for entry in distiller.entries:
-        fit(distiller, student, entry, heard, taught, images, samples, rois)
+        fit(distiller, student, entry, heard, taught, images, samples, rois, viewed)
 
 
 def _let_graph_go(heard: Heard) -> None:
@@ -110,8 +125,11 @@ def _let_graph_go(heard: Heard) -> None:
 
 def _hear(
     distiller: BaseDistiller, student: nn.Module, features: bool
-) -> tuple[Tensor, list, Heard]:
+) -> tuple[Tensor, list, Heard, Tensor | None]:
     """The first made-up batch that the student's loss takes, and what was read meanwhile.
+
+    Returns:
+        Images, data samples, what was read, and the virtual view of the images if there is one.
 
     Raises:
         ValueError: An entry's tap that this loss does not run, or one that needs the loss where
@@ -119,11 +137,20 @@ def _hear(
     """
     entries, labels = list(distiller.entries), distiller._labels
 
-    def hear(images: Tensor, samples: list) -> Heard:
-        return distiller._hear(student, images, samples, entries, labels)
+    def hear(images: Tensor, samples: list) -> tuple[Heard, Tensor | None]:
+        if distiller.views is None:
+            return distiller._hear(student, images, samples, entries, labels), None
+        boxes = SameBoxes(distiller._samplers(student))
+        with boxes.kept():
+            heard = distiller._hear(student, images, samples, entries, labels)
+        virtual = distiller.views(images, samples)
+        related = [entry for entry in entries if entry.needs_views]
+        heard.viewed = distiller._hear_again(student, virtual, samples, related, heard, boxes)
+        _check_same_rois(heard)
+        return heard, virtual
 
     try:
-        images, samples, heard = run_on_made_up(student, distiller.scope, hear)
+        images, samples, (heard, virtual) = run_on_made_up(student, distiller.scope, hear)
     except LossError as error:
         if not features:
             raise
@@ -134,12 +161,26 @@ def _hear(
             f"the student has a loss '{own[0].key}' of its own; give the distill entry "
             f"'{own[0].name}' another name"
         )
-    return images, samples, heard
+    return images, samples, heard, virtual
+
+
+def _check_same_rois(heard: Heard) -> None:
+    """Refuse a student whose rows of two views are of other boxes.
+
+    Raises:
+        TapError: It is one.
+    """
+    for source, boxes in heard.viewed.rois.items():
+        if not torch.equal(boxes, heard.rois[source]):
+            raise TapError(
+                f"the boxes that the student's '{source}' reads on the virtual view are not those "
+                'of the real one, so rows do not correspond; write cross_view=False in the loss'
+            )
 
 
 def _hear_features(
     distiller: BaseDistiller, student: nn.Module, reason: str
-) -> tuple[Tensor, list, Heard]:
+) -> tuple[Tensor, list, Heard, None]:
     """What can be read of a student whose loss takes no made-up batch."""
     said = (
         f'the loss of {type(student).__name__} cannot be run on made-up images, boxes and maps '
@@ -163,7 +204,7 @@ def _hear_features(
             ) from error
     # The last call is that of the batch that fits.
     heard = {entry.name: taps.each(entry.student)[-1:] for entry in distiller.entries}
-    return images, samples, Heard({}, heard, {}, {})
+    return images, samples, Heard({}, heard, {}, {}), None
 
 
 def _check_rois(entry: Entry, heard: Heard, source: str) -> None:
@@ -221,7 +262,7 @@ def _try_teacher(
     with torch.no_grad():
         taught = teach()
         _warn_of_nan(distiller, taught)
-        _compare_with_untouched(distiller, images, samples, rois)
+        compare_with_untouched(distiller, images, samples, rois)
     return taught
 
 
@@ -244,35 +285,3 @@ def _draws() -> tuple[bytes, Any]:
 
 def _tensors(taught: Taught) -> list[Tensor]:
     return [tensor for tensors in taught.values() for tensor in tensors]
-
-
-def _compare_with_untouched(
-    distiller: BaseDistiller, images: Tensor, samples: list, rois: dict[str, Tensor]
-) -> None:
-    """Compare the teacher's tapped numbers with those of its own forward pass, wholly at work.
-
-    Raises:
-        ValueError: They differ.
-    """
-    teacher, wanted = distiller.teacher, distiller._wanted(distiller.entries)
-    images = distiller._frozen.renormalize(images, samples)
-
-    def tapped() -> Taught:
-        with preserved_random_state(), distiller.bypassed():
-            return distiller._read(teacher, images, wanted, rois)
-
-    def untouched() -> Taught:
-        with preserved_random_state():
-            return distiller._own_outputs(teacher, images, samples, wanted, rois)
-
-    got, expected = tapped(), untouched()
-    for (source, path), tensors in expected.items():
-        found = got[source, path]
-        # Some (CondInst) run their head again, for its loss.
-        if not equal(tensors[: len(found)], found):
-            differs = first_difference(teacher, untouched, tapped)
-            raise ValueError(
-                f"the teacher's '{path}' gives other numbers when it is tapped than in "
-                f"{type(teacher).__name__}'s own forward pass; the first module that differs is "
-                f"'{differs}'; tap another module, or the neck"
-            )

@@ -9,6 +9,7 @@ from .fgd import FGDLoss
 from .logit_kl import LogitKLLoss
 from .mgd import MGDLoss
 from .pkd import PKDLoss
+from .vrm import VRMLoss
 
 __all__ = [
     'AcclimationLoss',
@@ -20,4 +21,5 @@ __all__ = [
     'LogitKLLoss',
     'MGDLoss',
     'PKDLoss',
+    'VRMLoss',
 ]

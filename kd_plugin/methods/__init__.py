@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from . import rivals  # noqa: F401  (registers its methods)
+from . import rivals, vrm  # noqa: F401  (register their methods)
 from .options import read
 from .pair import Pair, Plan, describe
 from .papers import METHODS
@@ -54,7 +54,7 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
         raise ValueError(f'distill: the method {name!r} takes other options: {error}') from error
     if not isinstance(plan.acclimation, (dict, type(None))):
         raise ValueError(f'distill={name!r} takes acclimation=dict(…), got {plan.acclimation!r}')
-    if not plan.entries:
+    if not plan.entries and plan.views is None:
         raise ValueError(
             f'distill={name!r} finds nothing to compare: {"; ".join(plan.notes)}. The student has '
             f'{describe(pair.student)}; the teacher {describe(pair.teacher)}; write a list of '
@@ -90,9 +90,12 @@ def config_text(plan: Plan) -> str:
         ]
     """
     lines = ['distill=[', *(f'    {_text(entry)},' for entry in plan.entries), ']']
-    if plan.acclimation is not None:
-        lines[-1] += ','
-        lines.append(f'acclimation={_text(plan.acclimation)}')
+    lines = lines if plan.entries else ['distill=[]']
+    for name in ('acclimation', 'views'):
+        value = getattr(plan, name)
+        if value is not None:
+            lines[-1] += ','
+            lines.append(f'{name}={_text(value)}')
     return '\n'.join([*lines, *(f'# left out, {note}' for note in plan.notes)])
 
 

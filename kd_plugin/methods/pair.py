@@ -22,11 +22,13 @@ class Plan:
         entries: As a config's ``distill`` list has them.
         acclimation: As a config has it, None for a fixed teacher.
         notes: What was left out, and why.
+        views: As a config has them, None for the batch as it is.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     acclimation: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    views: dict[str, Any] | None = None
 
 
 class Pair:

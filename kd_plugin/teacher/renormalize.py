@@ -24,13 +24,13 @@ class Renormalization(nn.Module):
 
     def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
-        (mean_s, std_s), (mean_t, std_t) = _statistics(student), _statistics(teacher)
+        (mean_s, std_s), (mean_t, std_t) = statistics(student), statistics(teacher)
         if 1 not in (len(mean_s), len(mean_t)) and len(mean_s) != len(mean_t):
             raise ValueError(
                 f"the student's preprocessor normalises {len(mean_s)} channels and the teacher's "
                 f'{len(mean_t)}: they see other images; take a teacher for such images'
             )
-        self.flip = _swaps_channels(student) != _swaps_channels(teacher)
+        self.flip = swaps_channels(student) != swaps_channels(teacher)
         if self.flip:
             mean_s, std_s = mean_s.flip(0), std_s.flip(0)
         self.pad_value = _pad_value(teacher)
@@ -88,13 +88,15 @@ def _pad_value(preprocessor: nn.Module) -> float:
     return float(getattr(preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)))
 
 
-def _statistics(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
+def statistics(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation that a preprocessor normalises with, [C, 1, 1] each."""
     if getattr(preprocessor, '_enable_normalize', False):
         return preprocessor.mean.float(), preprocessor.std.float()
     return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
 
 
-def _swaps_channels(preprocessor: nn.Module) -> bool:
+def swaps_channels(preprocessor: nn.Module) -> bool:
+    """Whether a preprocessor turns the order of channels round, from that of mmcv to RGB."""
     # mmengine and mmseg spell the attribute differently.
     for name in ('_channel_conversion', 'channel_conversion'):
         if name in preprocessor.__dict__:

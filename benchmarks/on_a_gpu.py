@@ -20,32 +20,26 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 RESULTS = ROOT / 'docs/results/gpu'
 START, END = '<!-- on_a_gpu.py writes from here -->\n', '<!-- to here -->\n'
-RETINANET = 'det/{}_retinanet_r50_fpn_2x_coco'
-FASTER = 'det/{}_faster-rcnn_r50_fpn_2x_coco'
-DEEPLAB = 'seg/{}_deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024'
-PSPNET = 'seg/{}_pspnet_r18-d8_8xb2-40k_cityscapes-512x1024'
-PAIRS = RETINANET, FASTER, DEEPLAB, PSPNET
-
-
-def configs(*methods: str, pairs: tuple[str, ...] = PAIRS) -> list[str]:
-    """The files of these methods for these pairs."""
-    return [f'configs/{pair.format(method)}.py' for method in methods for pair in pairs]
+RETINANET = 'configs/det/retinanet_r50_fpn_2x_coco.py'
+FASTER = 'configs/det/faster-rcnn_r50_fpn_2x_coco.py'
+DEEPLAB = 'configs/seg/deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py'
+PSPNET = 'configs/seg/pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py'
+PRECISIONS = 'float32', 'float16', 'bfloat16'
 
 
 def commands(mmrazor: str | None, gpus: int) -> dict[str, list[str]]:
     """What is run, by name: in the order of what is missed most where time runs out."""
-    found = {
-        'tests': ['-m', 'pytest', '-q', '-n', '6', 'tests/test_gpu.py'],
-        'losses': ['benchmarks/losses.py', '--images', '2'],
-        'losses-float16': ['benchmarks/losses.py', '--images', '2', '--dtype', 'float16'],
-        'losses-bfloat16': ['benchmarks/losses.py', '--images', '2', '--dtype', 'bfloat16'],
-        'step': ['benchmarks/step.py', *configs('dist-plus', 'dist'),
-                 '--precisions', 'float32', 'float16', 'bfloat16'],
-    }  # fmt: skip
+    found = {'tests': ['-m', 'pytest', '-q', '-n', '12', 'tests/test_gpu.py']}
+    for dtype in PRECISIONS:
+        found[f'losses-{dtype}'] = ['benchmarks/losses.py', '--images', '2', '--dtype', dtype]
+    for method in ('dist-plus', 'vrm', 'dist'):
+        found[f'step-{method}'] = [
+            'benchmarks/step.py', RETINANET, FASTER, DEEPLAB, PSPNET, '--method', method,
+            '--precisions', *PRECISIONS]  # fmt: skip
     if mmrazor:
         found['beside_mmrazor'] = ['benchmarks/beside_mmrazor.py', '--mmrazor', mmrazor,
                                    '--size', '800', '1344']  # fmt: skip
-    found['teacher'] = ['benchmarks/teacher.py', *configs('dist', pairs=(RETINANET, DEEPLAB)),
+    found['teacher'] = ['benchmarks/teacher.py', RETINANET, DEEPLAB,
                         '--options', 'bfloat16', 'float16', 'channels_last', 'compile']
     if gpus > 1:
         found['global_batch'] = ['benchmarks/global_batch.py']

@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from xml.etree import ElementTree
@@ -98,6 +99,8 @@ def tables(results: list[dict]) -> str:
     for result in results:
         at, done = result['machine'], result['commands']
         lines += [f'### {at["gpu"]}, torch {at["torch"]}, Python {at["python"]}', '']
+        if 'note' in result:
+            lines += [*textwrap.wrap(result['note'], 99), '']
         if (tests := done.get('tests')) and 'passed' in tests:
             failed = ', '.join(f'`{name}`' for name in tests['failed'])
             lines += [f'The tests of `tests/test_gpu.py`: {tests["passed"]} passed, '

@@ -15,7 +15,7 @@ from kd_plugin.aligners import build_aligners
 from kd_plugin.losses.layered import LayeredLoss
 
 from .class_map import ClassMap
-from .levels import Levels, shapes
+from .levels import Levels, advice, shapes
 from .schedule import Schedule
 from .teaching import dead_terms
 
@@ -166,7 +166,7 @@ class Entry(nn.Module):
         if class_map is not None:
             aligned, teacher, _ = self._take_common(class_map, Tapped(aligned, teacher, None))
         if any(s.shape != t.shape for s, t in zip(aligned, teacher, strict=True)):
-            raise ValueError(f'{found}. {self._advice(student, teacher, classes)}')
+            raise ValueError(f'{found}. {advice(student, teacher, classes)}')
         if isinstance(self.loss, LayeredLoss):
             self.losses = nn.ModuleList(self.loss.for_channels(t.shape[1]) for t in teacher)
         try:
@@ -215,9 +215,9 @@ class Entry(nn.Module):
     def _take_common(self, class_map: ClassMap, tapped: Tapped) -> Tapped:
         """Compare the common classes from now on, and speak of them in the loss's options."""
         self.class_map = class_map
-        if self.loss.classes is not None:
+        if getattr(self.loss, 'classes', None) is not None:
             self.loss.classes += len(class_map.common) - len(class_map.names['student'])
-        if self.loss.ignore_index is not None:
+        if getattr(self.loss, 'ignore_index', None) is not None:
             self.loss.ignore_index = int(class_map.relabel(torch.tensor(self.loss.ignore_index)))
         self.classes = len(class_map.common)
         return self.common(tapped)
@@ -231,22 +231,6 @@ class Entry(nn.Module):
             for side in ('student', 'teacher'))
         targets = tapped.targets and list(map(self.class_map.relabel, tapped.targets))
         return Tapped(student, teacher, targets)
-
-    def _advice(
-        self, student: list[Tensor], teacher: list[Tensor], classes: dict[str, Any]
-    ) -> str:
-        own, theirs = classes['student'], classes['teacher']
-        if own and theirs and own != theirs:
-            return (
-                f'The student predicts {own} classes and the teacher {theirs}: their logits mean '
-                'different things; name the classes of both, classes=dict(student=[…], '
-                'teacher=[…]), or take a teacher trained on the classes of the student'
-            )
-        if any(tensor.ndim != 4 for tensor in (*student, *teacher)):
-            return 'These cannot be aligned; tap modules whose outputs have one shape'
-        if all(s.shape[1] == t.shape[1] for s, t in zip(student, teacher, strict=True)):
-            return "The sizes differ: write aligner='resize'"
-        return "The channels differ: write aligner='conv1x1'"
 
     def align(self, student: list[Tensor], teacher: list[Tensor]) -> list[Tensor]:
         """The student's tensors in the teacher's shapes.

@@ -126,10 +126,13 @@ def _class_map(
 ) -> ClassMap | None:  # fmt: skip
     """The columns of an entry's logits to compare, None for all."""
     names = distiller._classes
-    if names is None or not isinstance(entry.loss, LogitLoss):
+    if names is None:
         return None
     tensors = {'student': student[0], 'teacher': teacher[0]}
     channels = {side: tensor.shape[1] for side, tensor in tensors.items()}
+    # Losses on maps of any kind may be given a segmentor's logits, one channel a class.
+    if not isinstance(entry.loss, LogitLoss) and channels != classes:
+        return None
     outputs = dict(channels)
     for side, tensor in tensors.items():
         if tensor.ndim == 4:  # channels may hold several anchors

@@ -120,3 +120,25 @@ def _read_numbers(name: str, levels: Any) -> dict[str, list[int]] | None:
 
 def shapes(tensors: list[Tensor]) -> str:
     return ' + '.join(str(list(tensor.shape)) for tensor in tensors)
+
+
+def advice(student: list[Tensor], teacher: list[Tensor], classes: dict[str, Any]) -> str:
+    """What to write where two taps give other shapes.
+
+    Args:
+        student: One tensor a level.
+        teacher: As many.
+        classes: Class counts of student and teacher near the taps, None where unknown.
+    """
+    own, theirs = classes['student'], classes['teacher']
+    if own and theirs and own != theirs:
+        return (
+            f'The student predicts {own} classes and the teacher {theirs}: their logits mean '
+            'different things; name the classes of both, classes=dict(student=[…], '
+            'teacher=[…]), or take a teacher trained on the classes of the student'
+        )
+    if any(tensor.ndim != 4 for tensor in (*student, *teacher)):
+        return 'These cannot be aligned; tap modules whose outputs have one shape'
+    if all(s.shape[1] == t.shape[1] for s, t in zip(student, teacher, strict=True)):
+        return "The sizes differ: write aligner='resize'"
+    return "The channels differ: write aligner='conv1x1'"

@@ -79,6 +79,28 @@ def test_only_common_classes_are_compared(kind):
     torch.testing.assert_close(total, expected)
 
 
+def test_a_loss_on_maps_of_any_kind_follows_the_names_on_a_segmentors_logits():
+    theirs = ['other', NAMES[4], *[f'theirs {i}' for i in range(8)], NAMES[2]]
+    cfg = pairs.pair('pspnet')
+    cfg.update(distill='cwd', classes=dict(student=NAMES, teacher=theirs))
+    model = pairs.build(cfg).train()
+    seen = taught(model)
+    heads = [side.decode_head.conv_seg for side in (model.student, model.teacher)]
+    given = []
+    for head in heads:
+        head.register_forward_hook(lambda module, args, output: given.append(output))
+    model(**pairs.batch(model, 'pspnet'), mode='loss')
+    ((student, teacher),) = seen
+    torch.testing.assert_close(student, given[0][:, [2, 4]])
+    torch.testing.assert_close(teacher, given[1][:, [10, 1]])
+
+
+def test_names_of_classes_are_no_matter_of_features():
+    cfg = pairs.pair('pspnet')
+    cfg.update(distill='mgd', classes=dict(student=NAMES, teacher=NAMES[::-1]))
+    assert pairs.build(cfg).entries[0].class_map is None
+
+
 def test_targets_and_acclimation_speak_of_the_common_classes():
     names, theirs = NAMES[:10], [NAMES[7], NAMES[3], *[f'theirs {i}' for i in range(8)]]
     model = distiller('faster_rcnn', names, theirs, dict(ignore_index=10), acclimation=dict())

@@ -60,12 +60,37 @@ def _lengthen(cfg: Config, options: dict[str, Any]) -> None:
     if cfg.train_cfg.get('val_interval') == old:
         cfg.train_cfg.val_interval = new
     schedulers = cfg.get('param_scheduler') or []
-    for one in [schedulers] if isinstance(schedulers, dict) else schedulers:
-        for key in ('end', 'T_max', 'total_steps'):
-            if one.get(key) == old:
-                one[key] = new
+    schedulers = [schedulers] if isinstance(schedulers, dict) else schedulers
+    # In the other unit (a warm-up of some iterations in training by epochs) all stays.
+    _stretch([one for one in schedulers if one.get('by_epoch', True) == (unit == 'epochs')],
+             old, new)  # fmt: skip
+    # Last stages with other augmentation or intervals keep their length.
+    for hook in cfg.get('custom_hooks') or []:
+        if 'switch_epoch' in hook and unit == 'epochs':
+            hook.switch_epoch += new - old
+    if cfg.train_cfg.get('dynamic_intervals'):
+        cfg.train_cfg.dynamic_intervals = [
+            (start + new - old, interval) for start, interval in cfg.train_cfg.dynamic_intervals]
+
+
+def _stretch(schedulers: list[dict], old: int, new: int) -> None:
+    """Stretch schedules of one length to another: warm-ups stay, what follows keeps its share."""
+    warm = max((one['end'] for one in schedulers
+                if one.get('begin', 0) == 0 and one.get('end', old) < old), default=0)  # fmt: skip
+
+    def moved(point: int) -> int:
+        return point if point <= warm else round(point * new / old)
+
+    for one in schedulers:
+        length = one.get('end', old) - one.get('begin', 0)
+        for key in ('begin', 'end', 'total_steps'):
+            if key in one:
+                one[key] = moved(one[key])
         if 'milestones' in one:
-            one.milestones = [round(step * new / old) for step in one.milestones]
+            one['milestones'] = [round(step * new / old) for step in one['milestones']]
+        if 'T_max' in one:
+            fits = one['T_max'] == length and 'end' in one
+            one['T_max'] = one['end'] - one.get('begin', 0) if fits else moved(one['T_max'])
 
 
 def run_name(config: str, method: str | None, distills: bool) -> str:

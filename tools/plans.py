@@ -25,7 +25,7 @@ class PlanParser(argparse.ArgumentParser):
 def add_run_arguments(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
     """The arguments that say which runs are meant: configs, methods, seeds, folder of results."""
     parser.add_argument('configs', nargs=nargs, type=_config, help='config files')
-    parser.add_argument('--methods', nargs='+', type=_method, default=[None], metavar='METHOD',
+    parser.add_argument('--methods', nargs='+', type=method, default=[None], metavar='METHOD',
                         help='in place of the one in the configs: NAME or NAME:key=value,…')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument('--results', type=Path, default=RESULTS, help='folder of result files')
@@ -37,7 +37,7 @@ def _config(name: str) -> Path:
     return Path(name)
 
 
-def _method(text: str) -> str:
+def method(text: str) -> str:
     try:
         read(text)
     except ValueError as error:

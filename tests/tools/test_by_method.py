@@ -6,17 +6,18 @@ from mmengine.config import Config
 
 TEXT = """
 train_cfg = dict({unit}, val_interval=30)
+by_epoch = {by_epoch}
 param_scheduler = [
-    dict(type='LinearLR', begin=0, end=10),
-    dict(type='CosineAnnealingLR', begin=10, end=30, T_max=30),
-    dict(type='MultiStepLR', begin=0, end=30, milestones=[20, 27])]
+    dict(type='LinearLR', begin=0, end=10, by_epoch=by_epoch),
+    dict(type='CosineAnnealingLR', begin=10, end=30, T_max=30, by_epoch=by_epoch),
+    dict(type='MultiStepLR', begin=0, end=30, milestones=[20, 27], by_epoch=by_epoch)]
 model = dict(type='SegmentorDistiller', student=dict(type='A'), teacher=dict(config='t.py'),
              distill='dist-plus', acclimation=dict(lr_mult=0.1), classes=dict())
 """
 
 
 def config(unit='max_iters=30'):
-    return Config.fromstring(TEXT.format(unit=unit), '.py')
+    return Config.fromstring(TEXT.format(unit=unit, by_epoch='epochs' in unit), '.py')
 
 
 def test_a_method_takes_the_place_of_the_one_that_was_there():
@@ -40,9 +41,29 @@ def test_the_student_alone_trains_for_longer_on_a_stretched_schedule(unit):
     cfg = with_method(config(f'max_{unit}=30'), f'none:{unit}=60')
     assert cfg.train_cfg == {f'max_{unit}': 60, 'val_interval': 60}
     warm_up, cosine, steps = cfg.param_scheduler
-    assert warm_up == dict(type='LinearLR', begin=0, end=10)
-    assert cosine == dict(type='CosineAnnealingLR', begin=10, end=60, T_max=60)
+    by_epoch = dict(by_epoch=unit == 'epochs')
+    assert warm_up == dict(type='LinearLR', begin=0, end=10, **by_epoch)
+    assert cosine == dict(type='CosineAnnealingLR', begin=10, end=60, T_max=60, **by_epoch)
     assert (steps.end, steps.milestones) == (60, [40, 54])
+
+
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', [(0, 1000), (300, 600, 300)]),
+    ('yolox/yolox_tiny_8xb8-300e_coco.py', [(0, 5), (5, 570, 570), (570, 600)]),
+    ('retinanet/retinanet_r50_fpn_2x_coco.py', [(0, 500), (0, 600, [400, 550])]),
+])  # fmt: skip
+def test_schedules_of_the_zoo_are_stretched(name, expected):
+    cfg = Config.fromstring(f"_base_ = 'mmdet::{name}'", '.py')
+    total = cfg.train_cfg.max_epochs
+    new = 600 if total == 300 else 24 * 25
+    cfg = with_method(cfg, f'none:epochs={new}')
+    found = [tuple(one[key] for key in ('begin', 'end', 'T_max', 'milestones') if key in one)
+             for one in cfg.param_scheduler]  # fmt: skip
+    assert found == expected
+    for hook in cfg.get('custom_hooks', []):
+        assert hook.get('switch_epoch', new - 20) == new - 20
+    if 'dynamic_intervals' in cfg.train_cfg:
+        assert cfg.train_cfg.dynamic_intervals[0][0] in (new - 20, new - 15)
 
 
 @pytest.mark.parametrize(('method', 'message'), [

@@ -62,6 +62,10 @@ def pair_config(args: argparse.Namespace) -> Path:
     return path
 
 
+# Factors of a method's losses that --tune tries.
+WEIGHTS = 0.3, 1, 3
+
+
 class Comparison:
     """The runs of one pair, by method and seed.
 
@@ -75,6 +79,7 @@ class Comparison:
         self.pair, self.folder = pair, folder
         self.methods = list(methods)
         self.long = ''  # the method that stands for the student for as long
+        self.trials = 1  # runs of each method that one result takes
 
     def run(self, method: str, seed: int) -> Run:
         """One of the runs, all of whose files lie in the work folder."""
@@ -99,11 +104,39 @@ class Comparison:
             print(f'{method}: a step takes {known[method]:.2f} of the student alone', flush=True)
         return {method: known[method] for method in self.methods}
 
+    def tune(self, seed: int, jobs: int, threads: int | None) -> None:
+        """Give each method the one of a few weights that is best on the validation data.
+
+        All methods have the same list. The runs count: the student for as long trains as many
+        times longer.
+
+        Raises:
+            SystemExit: A run failed, or none was validated.
+        """
+        tried = {method: [f'{method}{"," if ":" in method else ":"}weight={weight}'
+                          if weight != 1 else method for weight in WEIGHTS]
+                 for method in self.methods}  # fmt: skip
+        rows = [row for some in tried.values() for row in some]
+        self.execute([self.run(row, seed) for row in rows], jobs, threads)
+        metric = self.metric(seed, rows[0])
+        for number, (method, some) in enumerate(tried.items()):
+            scores = {}
+            for row in some:
+                result = json.loads(self.run(row, seed).result.read_text())
+                if metric not in result.get('validation', {}):
+                    raise SystemExit(f'{row} was not validated in training, so nothing can be '
+                                     'chosen; give the config a val_dataloader')  # fmt: skip
+                scores[row] = percent(metric, result['validation'][metric])
+            self.methods[number] = max(some, key=scores.__getitem__)
+            print(f'{method}: {self.methods[number]} is best on the validation data ('
+                  + ', '.join(f'{row} {score:.1f}' for row, score in scores.items()) + ')')
+        self.trials = len(WEIGHTS)
+
     def lengthen(self, costs: dict[str, float]) -> None:
         """Give the student alone the steps that the dearest method's time allows."""
         train = Config.fromfile(self.pair).train_cfg
         unit = 'iters' if 'max_iters' in train else 'epochs'
-        steps = round(train[f'max_{unit}'] * max(costs.values()))
+        steps = round(train[f'max_{unit}'] * max(costs.values()) * self.trials)
         self.long = f'{ALONE}:{unit}={steps}'
         print(f'The student for as long: {steps} {unit} in place of {train[f"max_{unit}"]}')
 
@@ -114,7 +147,16 @@ class Comparison:
             SystemExit: With what failed.
         """
         rows = [ALONE, self.long, *self.methods]
-        failures = execute([self.run(row, seed) for seed in seeds for row in rows], jobs, threads)
+        self.execute([self.run(row, seed) for seed in seeds for row in rows], jobs, threads)
+
+    @staticmethod
+    def execute(runs: list[Run], jobs: int, threads: int | None) -> None:
+        """Run what is not done.
+
+        Raises:
+            SystemExit: With what failed.
+        """
+        failures = execute(runs, jobs, threads)
         if failures:
             raise SystemExit('\n\n'.join(failures))
 
@@ -148,9 +190,9 @@ class Comparison:
         return [method for method in self.methods
                 if not decided(gain(self.scores(method, seeds, metric), long), worth)]
 
-    def metric(self, seed: int) -> str:
+    def metric(self, seed: int, method: str = ALONE) -> str:
         """The stock metric of the results."""
-        known = json.loads(self.run(ALONE, seed).result.read_text())['metrics']
+        known = json.loads(self.run(method, seed).result.read_text())['metrics']
         numbers = [name for name, value in known.items() if isinstance(value, (int, float))]
         return next((name for name in METRICS if name in known), numbers[0])
 
@@ -179,6 +221,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--until-decided', type=int, metavar='MAX',
                         help='add seeds, up to so many in all, until each method is decided')
+    parser.add_argument('--tune', action='store_true',
+                        help=f"choose each method's weight of {WEIGHTS} on the validation data "
+                        'first; these runs count in the time of the student for as long')
     parser.add_argument('--worth', type=float, default=0.0, metavar='POINTS',
                         help='gain over the student for as long from which on a method pays')
     parser.add_argument('--work-dir', type=Path, required=True)
@@ -198,7 +243,10 @@ def main() -> None:
         for method in args.methods:
             compared.run(method, args.seeds[0])  # refuses what is no method
         args.work_dir.mkdir(parents=True, exist_ok=True)
-        compared.lengthen(compared.costs())
+        costs = compared.costs()
+        if args.tune:
+            compared.tune(args.seeds[0], args.jobs, args.threads)
+        compared.lengthen(costs)
         seeds = list(args.seeds)
         while True:
             compared.train(seeds, args.jobs, args.threads)

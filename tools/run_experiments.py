@@ -196,6 +196,7 @@ class Run:
         content = {
             'config': self.name, 'seed': self.seed, 'hash': self.hash,
             'metrics': {k: v for k, v in metrics.items() if k not in ('time', 'data_time')},
+            'validation': self._validated(set(metrics) - {'time', 'data_time'}),
             'train_seconds': _total(spent, 'seconds'),
             'train_cpu_seconds': _total(spent, 'cpu_seconds'),
             'threads': threads,
@@ -206,6 +207,14 @@ class Run:
         partial = self.result.with_suffix('.tmp')
         partial.write_text(json.dumps(content, indent=1) + '\n')
         partial.rename(self.result)
+
+    def _validated(self, metrics: set[str]) -> dict[str, float]:
+        """The metrics of the last validation in training, empty without one."""
+        found: dict[str, float] = {}
+        for log in sorted(Path(self.folder or '').glob('*/vis_data/scalars.json')):
+            for row in map(json.loads, log.read_text().splitlines()):
+                found = {key: row[key] for key in row if key in metrics} or found
+        return found
 
     def _call(self, tool: str, arguments: list[str], threads: int,
               ended: Callable[[bool, Any], None] = lambda *_: None) -> None:  # fmt: skip

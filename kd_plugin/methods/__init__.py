@@ -14,8 +14,10 @@ module that ``custom_imports`` names::
 from __future__ import annotations
 
 import difflib
+import inspect
 from typing import Any
 
+from mmengine.registry import MODELS
 from torch import nn
 
 from . import rivals, vrm  # noqa: F401  (register their methods)
@@ -33,6 +35,7 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
 
     Args:
         method: A name, ``'NAME:key=value,…'``, or a dict with ``type`` and the method's options.
+            Each takes ``weight``, a factor of all its distillation losses.
         student: The student's model.
         teacher: The teacher's.
         scope: ``'mmdet'`` or ``'mmseg'``.
@@ -45,6 +48,7 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
     check_name(name)
     # Not METHODS.get(), which would import a module of that name.
     make = METHODS.module_dict[name]
+    weight = options.pop('weight', 1)
     pair = Pair(student, teacher, scope)
     try:
         plan = make(pair, **options)
@@ -60,7 +64,22 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
             f'{describe(pair.student)}; the teacher {describe(pair.teacher)}; write a list of '
             'entries with taps of your own'
         )
+    _weigh(plan, weight)
     return plan
+
+
+def _weigh(plan: Plan, weight: float) -> None:
+    """Multiply the losses of all entries.
+
+    Raises:
+        ValueError: The weight is no number, or negative.
+    """
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
+        raise ValueError(f'distill: weight={weight!r}; write a number, 0 or more')
+    for entry in plan.entries if weight != 1 else ():
+        loss = entry['loss']
+        default = inspect.signature(MODELS.get(loss['type'])).parameters['loss_weight'].default
+        loss['loss_weight'] = weight * loss.get('loss_weight', default)
 
 
 def check_name(name: str | None) -> None:

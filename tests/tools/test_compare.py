@@ -35,7 +35,8 @@ def run(files, monkeypatch):
             one.result.parent.mkdir(parents=True, exist_ok=True)
             score = SCORES[one.method] + 0.1 * (one.seed % 2)
             one.result.write_text(json.dumps(dict(
-                hash=one.hash, seed=one.seed, metrics={'mIoU': score}, train_cpu_seconds=1.0,
+                hash=one.hash, seed=one.seed, metrics={'mIoU': score},
+                validation={'mIoU': 100 - score}, train_cpu_seconds=1.0,
                 peak_memory_mb=1)))  # fmt: skip
         return []
 
@@ -75,6 +76,15 @@ def test_seeds_are_added_until_all_is_decided(run, files, monkeypatch):
     monkeypatch.setitem(SCORES, 'kd', 41.0)  # as good as the student for as long
     asked = run(*taught(files), '--methods', 'kd', '--seeds', 0, 1, '--until-decided', 4)
     assert {seed for _, seed in asked} == {0, 1, 2, 3}
+
+
+def test_weights_are_chosen_on_the_validation_data_and_count(run, files, monkeypatch):
+    for row, score in {'kd:weight=0.3': 39.0, 'kd:weight=3': 45.0, 'none:iters=36': 41.0}.items():
+        monkeypatch.setitem(SCORES, row, score)  # in validation the other way round
+    asked = run(*taught(files), '--methods', 'kd', '--seeds', 0, 1, '--tune')
+    assert asked[:3] == [('kd:weight=0.3', 0), ('kd', 0), ('kd:weight=3', 0)]
+    assert {row for row, seed in asked if seed == 1} == {'none', 'none:iters=36', 'kd:weight=0.3'}
+    assert 'kd:weight=0.3 does not pay' in (files / 'out/report.md').read_text()
 
 
 def test_a_pairs_config_stands_for_both(files, monkeypatch, run):

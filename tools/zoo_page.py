@@ -82,14 +82,12 @@ def page(results: Path = RESULTS) -> str:
 
 
 def _counts(rows: Iterable[dict[str, Any]]) -> str:
-    """How many families each of the other methods distils, and how many fail in no words."""
-    outcomes: dict[str, list[str]] = {}
-    for row in rows:
-        for name, outcome in row['others'].items():
-            outcomes.setdefault(name, []).append(outcome)
-    failed = sum(o.startswith('raw') for found in outcomes.values() for o in found)
-    return ', '.join(f'`{name}` {found.count("trains")}' for name, found in outcomes.items()) + (
-        f'; {failed} fail otherwise')
+    """How many families each of the other methods distils, of those that were tried."""
+    tried = [row['others'] for row in rows if 'others' in row]
+    names = dict.fromkeys(name for outcomes in tried for name in outcomes)
+    failed = sum(o.startswith('raw') for outcomes in tried for o in outcomes.values())
+    said = [f'`{name}` {sum(outcomes[name] == "trains" for outcomes in tried)}' for name in names]
+    return f'of {len(tried)} that were tried {", ".join(said)}; {failed} fail otherwise'
 
 
 def _line(family: str, row: dict[str, Any]) -> str:
@@ -100,9 +98,10 @@ def _line(family: str, row: dict[str, Any]) -> str:
                if row[key]['outcome'] != 'trains']  # fmt: skip
     said = dict.fromkeys([*row['all']['left_out'], *refused])
     acclimates = '✓' if row['all']['outcome'] == 'trains' and row['all']['acclimation'] else ''
-    others = ', '.join(name for name, outcome in row['others'].items() if outcome == 'trains')
+    tried = row.get('others')
+    others = ', '.join(name for name in tried or () if tried[name] == 'trains')
     return (f'| {family} | {taps["logits"] or "–"} | {taps["features"]} | {acclimates} | '
-            f'{others or "–"} | {_cell("; ".join(said))} |\n')  # fmt: skip
+            f'{others or ("not tried" if tried is None else "–")} | {_cell("; ".join(said))} |\n')
 
 
 def _cell(text: str) -> str:

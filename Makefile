@@ -84,7 +84,7 @@ docs: $(DONE)-docs
 lint: setup
 	$(BIN)/ruff check kd_plugin tools tests benchmarks docs
 	$(BIN)/mypy
-	$(BIN)/codespell kd_plugin tools tests benchmarks docs README.md
+	$(BIN)/codespell kd_plugin tools tests benchmarks docs README.md CONTRIBUTING.md
 
 demo: setup
 	$(BIN)/python -W ignore tools/demo.py seg

@@ -20,8 +20,11 @@ from pathlib import Path
 import command_line
 import numpy as np
 import pytest
+from mmengine.registry import MODELS
 from PIL import Image
 from stand_ins import shorter, smaller, walk
+
+from kd_plugin.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / 'docs/tutorials').glob('*.md'))
@@ -70,6 +73,8 @@ def folder(tmp_path, digits, monkeypatch):
     write_voc(tmp_path / 'my_voc')
     read = command_line.read_config
     monkeypatch.setattr(command_line, 'read_config', lambda args: shrink(read(args)))
+    for registry in (METHODS, MODELS):  # what a page registers goes with it
+        monkeypatch.setattr(registry, '_module_dict', dict(registry._module_dict))
     # It would write the whole DigitScenes.
     module = 'kd_plugin.data.first_use'
     monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
@@ -82,6 +87,8 @@ def folder(tmp_path, digits, monkeypatch):
 def call(line):
     """Run one command."""
     words = shlex.split(line, comments=True)
+    here = words[:1] == ['PYTHONPATH=.']
+    words = words[here:]
     if words[:1] != ['python']:
         subprocess.run(['bash', '-c', line], check=True)
         return
@@ -91,6 +98,8 @@ def call(line):
         run, words = runpy.run_module, words[1:]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', words)
+        if here:
+            patch.syspath_prepend(str(Path.cwd()))
         try:
             run(words[0], run_name='__main__')
         except SystemExit as ended:

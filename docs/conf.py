@@ -61,6 +61,9 @@ def _lead_home(app, docname, source):
 
 
 def setup(app):
-    """Formulas as MathML, which browsers draw themselves: no script from elsewhere."""
+    """Formulas as MathML, which browsers draw themselves: no script from elsewhere.
+
+    Indices go to plain letters alone: docutils sets the one of an accented letter below it.
+    """
     app.add_html_math_renderer('mathml', (_inline, None), (_block, None))
     app.connect('source-read', _lead_home)

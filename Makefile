@@ -3,6 +3,7 @@
 # make test      the tests
 # make test-cpus the tests once under each kind of CPU kernels; docs/machines.md keeps the result
 # make bundle    what an offline machine with a GPU needs to run its tests and benchmarks, in bundle/
+# make docs      the documentation, build/docs/index.html; a warning is an error
 # make lint      ruff, mypy, codespell
 # make setup     only what all of them do first: everything they need, in .venv
 # make X-onedl   any of these with the onedl forks of the OpenMMLab packages, in .venv-onedl
@@ -27,7 +28,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_OPTIONS
 DONE := $(VENV)/.done
 FAIL = { echo "make: $(1)" >&2; exit 1; }
 
-TARGETS := setup demo demo-det test test-cpus lint bundle
+TARGETS := setup demo demo-det test test-cpus docs lint bundle
 .PHONY: $(TARGETS) $(TARGETS:=-onedl) clean
 setup: $(DONE)-project
 
@@ -72,10 +73,18 @@ test-cpus: setup
 bundle: setup
 	PIP_OPTIONS='$(PIP_OPTIONS)' $(BIN)/python benchmarks/bundle.py --python $(BUNDLE_PYTHON) --has $(HAS)
 
+$(DONE)-docs: $(DONE)-project requirements/docs.txt
+	@$(PIP) -r requirements/docs.txt
+	@touch $@
+
+docs: $(DONE)-docs
+	$(BIN)/python -W ignore -m sphinx -W --keep-going -q -d build/docs-cache docs build/docs
+	@echo 'build/docs/index.html'
+
 lint: setup
-	$(BIN)/ruff check kd_plugin tools tests benchmarks
+	$(BIN)/ruff check kd_plugin tools tests benchmarks docs
 	$(BIN)/mypy
-	$(BIN)/codespell kd_plugin tools tests benchmarks docs README.md
+	$(BIN)/codespell kd_plugin tools tests benchmarks docs README.md CONTRIBUTING.md
 
 demo: setup
 	$(BIN)/python -W ignore tools/demo.py seg
@@ -84,4 +93,4 @@ demo-det: setup
 	$(BIN)/python -W ignore tools/demo.py det
 
 clean:
-	rm -rf .venv .venv-* work_dirs data bundle
+	rm -rf .venv .venv-* work_dirs data bundle build

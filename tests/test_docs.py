@@ -1,0 +1,65 @@
+"""What pages say in their own words is what the repository's tables say."""
+
+import re
+from pathlib import Path
+
+import make_table
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TABLES = [ROOT / 'docs/digits.md', ROOT / 'docs/real-data.md']
+# `run's name` and its score, as a cell has it.
+SCORE = re.compile(r'`([\w,=-]+_[\w,=-]+)` (\d+\.\d(?: ± \d+\.\d)?)')
+
+
+def test_scores_beside_a_runs_name_are_those_of_the_tables():
+    cells = [[cell.strip() for cell in line.split('|')]
+             for page in TABLES for line in page.read_text().splitlines()]  # fmt: skip
+    scores = {row[1]: row[2] for row in reversed(cells) if len(row) > 3}
+    quoted = SCORE.findall((ROOT / 'docs/papers.md').read_text())
+    assert len(quoted) > 30
+    assert {name: score for name, score in quoted if scores.get(name) != score} == {}
+
+
+def gains(plan):
+    """Mean gain and whether its interval holds 0, of each method of a plan."""
+    text = make_table.from_arguments(
+        make_table.parser().parse_args([f'@configs/plans/{plan}.txt']))
+    head, _, *rows = ([cell.strip() for cell in line.split('|')] for line in text.splitlines())
+    column = head.index('gain (95 % interval)')
+    for row in rows:
+        found = re.fullmatch(r'([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)', row[column])
+        if found:
+            mean, low, high = found.groups()
+            method = row[1].partition('_')[0] if ',iters=' not in row[1] else 'alone'
+            yield method, f'({mean})' if float(low) <= 0 <= float(high) else mean
+
+
+def overview():
+    """The rows of the page's table: plan, and the cell of each method."""
+    lines = (ROOT / 'docs/choosing.md').read_text().splitlines()
+    head = next(line for line in lines if line.startswith('| pair |'))
+    methods = re.findall(r'\| `([\w-]+)`', head)
+    for line in lines:
+        if re.match(r'\| `[\w-]+_[\w-]+`', line):
+            plan, *cells = (cell.strip() for cell in line.strip('|').split('|'))
+            yield plan.split('`')[1], dict(zip([*methods, 'alone'], cells, strict=True))
+
+
+@pytest.mark.parametrize(('plan', 'cells'), list(overview()), ids=lambda value: str(value)[:24])
+def test_the_overview_of_gains_is_that_of_the_tables(plan, cells):
+    found = dict(gains(plan))
+    for method, cell in cells.items():
+        if cell == 'not run':
+            assert method not in found
+        elif cell.endswith('¹'):  # by its name without acclimation
+            assert found['dist-features'] == cell.removesuffix(' ¹')
+        else:
+            assert found[method] == cell
+
+
+@pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md'])
+def test_links_to_files_lead_somewhere(page):
+    """Those between the pages of the site are Sphinx's to check."""
+    links = re.findall(r'\]\(([^)#:\s]+)(?:#[\w-]*)?\)', (ROOT / page).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -52,7 +52,7 @@ def _at_full_weight(distiller: BaseDistiller) -> Iterator[Given]:
 
 def measure(
     distiller: BaseDistiller, batches: Sequence[dict]
-) -> tuple[dict[str, dict[str, float]], dict[str, tuple[str, str]], list[tuple[int, ...]]]:
+) -> tuple[dict[str, dict[str, float]], dict[str, tuple[str, str]]]:
     """Values and gradient norms of the losses on batches, where student and entry meet.
 
     A loss's gradient and the task's are compared over the student's parameters that both reach,
@@ -66,14 +66,13 @@ def measure(
     Returns:
         By loss ``value``, ``gradient``, ``task`` (the task's gradient) and ``ratio`` of the two,
         the task's value under ``'task'``; by entry the shapes of its taps, student's and
-        teacher's; shapes of the batches.
+        teacher's.
     """
     seen: dict[str, list[dict[str, float]]] = {}
-    sizes, taps = [], {}
+    taps = {}
     with preserved_random_state(), _at_full_weight(distiller) as given, torch.enable_grad():
         for batch in batches:
             data = distiller.data_preprocessor(batch, True)
-            sizes.append(tuple(data['inputs'].shape))
             losses = distiller(**data, mode='loss')
             for name, numbers in _norms(distiller, losses).items():
                 seen.setdefault(name, []).append(numbers)
@@ -85,7 +84,7 @@ def measure(
     for name, rows in seen.items():
         if 'ratio' in rows[0]:
             found[name]['ratio'] = median(one['ratio'] for one in rows)
-    return found, taps, sizes
+    return found, taps
 
 
 def _norms(distiller: BaseDistiller, losses: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -132,7 +131,6 @@ def judge_taps(distiller: BaseDistiller, taps: dict[str, tuple[str, str]]) -> li
     for entry in distiller.entries:
         name = f"'{entry.name}'"
         sides = taps.get(entry.name)
-        kinds = ', '.join(dict.fromkeys(type(one).__name__ for one in entry.aligners))
         values = dict(student=entry.student, teacher=entry.teacher, aligner=entry.aligner,
                       loss=type(entry.loss).__name__, shapes=sides,
                       levels=entry.levels.numbers)  # fmt: skip
@@ -142,8 +140,8 @@ def judge_taps(distiller: BaseDistiller, taps: dict[str, tuple[str, str]]) -> li
                 'see that your training data have objects', values))  # fmt: skip
             continue
         said = (f'{type(entry.loss).__name__} between {entry.student} {sides[0]} and '
-                f'{entry.teacher} {sides[1]}, ' + (f'aligner {entry.aligner}' if kinds else
-                                                  'no aligner'))  # fmt: skip
+                f'{entry.teacher} {sides[1]}, ' + (f'aligner {entry.aligner}' if len(entry.aligners)
+                                                  else 'no aligner'))  # fmt: skip
         dead = _dead(entry, sides[1])
         found.append(Finding(name, LOOK, f'{said}; the term of {", ".join(dead)} is a constant',
                              f'{dead[0]}=0 in its loss', values) if dead

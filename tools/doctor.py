@@ -17,7 +17,6 @@ import argparse
 import copy
 import itertools
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -27,8 +26,6 @@ from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault('KINETO_LOG_LEVEL', '5')  # the profiler speaks of itself otherwise
 
 import torch
 from command_line import add_config, add_distillation, open_config, taught
@@ -71,6 +68,7 @@ class Doctor:
         self.scope = cfg.get('default_scope', 'mmdet')
         self.alone: Runner | None = None
         self.taught: Runner | None = None
+        self.val: Any = None  # the loop of validation
 
     def examine(self) -> list[Finding]:
         """All of it, as far as it can be looked at."""
@@ -86,13 +84,14 @@ class Doctor:
         self.alone = self._tried('your config', lambda: self._build(plain))
         if self.alone is None:
             return self.findings
+        self.val = self._tried('validation data', self._validation)
         self.say('builds both')
         own = copy.deepcopy(self.cfg)
         if teacher is None:
             own.model.teacher.checkpoint = None
         self.taught = self._tried('distillation', lambda: self._build(own))
         names = self._tried('class names', lambda: self._names(kept))
-        if teacher is not None:
+        if teacher is not None and self.val is not None:
             self._tried("teacher's score", lambda: self._score(teacher, kept, names))
         del teacher
         if self.taught is not None:
@@ -128,6 +127,13 @@ class Doctor:
                 revert_sync_batchnorm(model)
         return runner
 
+    def _validation(self) -> Any:
+        """The loop of validation, or None and a line about it."""
+        if self.alone.val_loop is None:
+            self.findings.append(Finding('validation data', LOOK, 'there are none to score on',
+                                         'val_dataloader, val_evaluator and val_cfg'))  # fmt: skip
+        return self.alone.val_loop
+
     def _names(self, kept: dict[str, Any]) -> dict[str, list[str]] | None:
         """Compare class names; those that the config maps."""
         config = read_config(self.cfg.model.teacher.config)
@@ -140,8 +146,8 @@ class Doctor:
         compares = self.taught is None or any(
             isinstance(entry.loss, LogitLoss) for entry in self.taught.model.entries)
         self.findings.append(class_names.compare(own, theirs, mapped, source, compares))
-        if self.alone.val_loop is not None:
-            seen = class_names.of_data(self.alone.val_loop.dataloader.dataset.metainfo)
+        if self.val is not None:
+            seen = class_names.of_data(self.val.dataloader.dataset.metainfo)
             if seen != own:
                 self.findings.append(Finding(
                     'class names', BAD, 'your training and your validation data name other '
@@ -152,21 +158,19 @@ class Doctor:
         self, teacher: nn.Module, kept: dict[str, Any], names: dict[str, list[str]] | None
     ) -> None:
         """The teacher on the validation data, and beside the student if that is known."""
-        runner = self.alone
-        if runner.val_loop is None:
-            self.findings.append(Finding("teacher's score", LOOK, 'there are no validation data',
-                                         'val_dataloader, val_evaluator and val_cfg'))  # fmt: skip
-            return
+        runner, data = self.alone, self.val.dataloader.dataset
         device = next(runner.model.parameters()).device
         metrics, seen, confusion = score.evaluate(
             teacher.to(device), runner, self.batches, names, partial(self._say_of, 'the teacher'))
-        whole = seen == len(runner.val_loop.dataloader.dataset)
-        order = class_order.judge(
-            confusion, runner.val_loop.dataloader.dataset.metainfo['classes'])
+        whole = seen == len(data)
+        order = class_order.judge(confusion, list(data.metainfo['classes'] or ()))
         known = score.judge(metrics, teacher_file.claims(kept), seen, whole, confusion)
         if order is not None and order.verdict == BAD:  # which explains a low score
             known = Finding(known.name, LOOK, known.found.partition(': no better')[0],
                             values=known.values)  # fmt: skip
+        if self.student is None and known.verdict != BAD:
+            hint = '--student-checkpoint FILE, the student trained alone, shows how far ahead that is'
+            known.write = known.write or hint
         self.findings.append(known)
         if order is not None and known.verdict != BAD:
             self.findings.append(order)
@@ -196,11 +200,7 @@ class Doctor:
             images.input_size(seen, distiller._frozen.renormalize, images.trained_size(config))]
         measured, taps = losses.measure(distiller, batches)
         self.findings += losses.judge_taps(distiller, taps)
-        if distiller.left_out:
-            self.findings.append(Finding(
-                'cannot help', LOOK, '; '.join(distiller.left_out),
-                'nothing; the method leaves it out by itself',
-                dict(left_out=distiller.left_out)))  # fmt: skip
+        self.findings.append(losses.judge_left_out(distiller))
         if loaded:  # random weights say nothing of a teacher's losses
             self.findings += losses.judge_gradients(distiller, measured)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -66,7 +69,7 @@ def peak_memory(step: Callable[[], object]) -> int | None:
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(
+    with _without_stderr(), torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
     try:  # no public interface tells more than sums by operator
@@ -80,6 +83,20 @@ def peak_memory(step: Callable[[], object]) -> int | None:
         held += size
         peak = max(peak, held)
     return peak
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Newer profilers speak of themselves there, past Python."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def judge(alone: Cost, taught: Cost, iterations: int) -> list[Finding]:

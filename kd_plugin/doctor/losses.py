@@ -19,8 +19,9 @@ from kd_plugin.rng import preserved_random_state
 
 from .finding import BAD, GOOD, LOOK, Finding
 
-# Gradients beside the task's within which a loss is neither drowned nor alone.
-_WEAK, _STRONG = 0.02, 5.0
+# Gradients beside the task's within which nothing is said. They are wide: relations do not know
+# the scale of logits, so their gradient is large while a head starts with small ones.
+_WEAK, _STRONG = 0.01, 100.0
 ACCLIMATION = 'loss_acclimation'
 Given = dict[str, tuple[list[Tensor], list[Tensor]]]
 
@@ -160,6 +161,19 @@ def _dead(entry: Entry, shown: str) -> list[str]:
     return dead_terms(loss, torch.Size(shape)) or []
 
 
+def judge_left_out(distiller: BaseDistiller) -> Finding:
+    """What cannot help on so many classes, or between these models, and is left out.
+
+    Args:
+        distiller: The models.
+    """
+    values = dict(left_out=list(distiller.left_out))
+    if distiller.left_out:
+        return Finding('cannot help', LOOK, f'left out are {"; ".join(distiller.left_out)}',
+                       'nothing: the rest is distilled', values)  # fmt: skip
+    return Finding('cannot help', GOOD, 'nothing had to be left out', values=values)
+
+
 def judge_gradients(
     distiller: BaseDistiller, measured: dict[str, dict[str, float]]
 ) -> list[Finding]:
@@ -210,7 +224,7 @@ def _of_entry(entry: Entry, numbers: dict[str, float]) -> Finding:
     if level is None:
         return Finding(entry.key, LOOK, f'{said}: the task does not reach these layers',
                        'nothing, if that is meant', values)  # fmt: skip
-    weighs = f'loss_weight={level:.2g} in its loss brings both level'
+    weighs = f'loss_weight={level:.2g} in its loss brings both level at the start'
     if _WEAK < ratio < _STRONG:
         return Finding(entry.key, GOOD, f'{said}; {weighs}', values=values)
     return Finding(entry.key, LOOK, f'{said}: {"drowned by" if ratio <= _WEAK else "it drowns"} '

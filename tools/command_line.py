@@ -4,10 +4,10 @@ import argparse
 import os
 import os.path as osp
 
+from by_method import with_method
 from mmengine.config import Config, DictAction
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
-from by_method import with_method
 from kd_plugin.methods import METHODS
 
 DISTILLERS = {'mmdet': 'DetectorDistiller', 'mmseg': 'SegmentorDistiller'}

@@ -38,8 +38,21 @@ from step_costs import build, endless, steps
 from torch import nn
 
 from kd_plugin.distillers.class_map import read_class_names
-from kd_plugin.doctor import BAD, LOOK, Finding, from_error, is_pointless, screen
-from kd_plugin.doctor import class_names, class_order, costs, images, losses, score, teacher_file
+from kd_plugin.doctor import (
+    BAD,
+    LOOK,
+    Finding,
+    class_names,
+    class_order,
+    costs,
+    from_error,
+    images,
+    is_pointless,
+    losses,
+    score,
+    screen,
+    teacher_file,
+)
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.teacher import read_config
 
@@ -93,7 +106,6 @@ class Doctor:
         names = self._tried('class names', lambda: self._names(kept))
         if teacher is not None and self.val is not None:
             self._tried("teacher's score", lambda: self._score(teacher, kept, names))
-        del teacher
         if self.taught is not None:
             self._tried('losses', lambda: self._losses(found.verdict != BAD))
             self._tried('a step', self._costs)
@@ -169,7 +181,7 @@ class Doctor:
             known = Finding(known.name, LOOK, known.found.partition(': no better')[0],
                             values=known.values)  # fmt: skip
         if self.student is None and known.verdict != BAD:
-            hint = '--student-checkpoint FILE, the student trained alone, shows how far ahead that is'
+            hint = '--student-checkpoint FILE, the student trained alone, shows its lead'
             known.write = known.write or hint
         self.findings.append(known)
         if order is not None and known.verdict != BAD:

@@ -69,8 +69,8 @@ def compare(
                        "metainfo=dict(classes=('…', …)) in its data set", values)  # fmt: skip
     if theirs is None:
         return Finding(
-            _NAME, LOOK, f"your data have {listed(own)}; neither the teacher's file nor its config "
-            'names classes, so their order is known only by what it predicts',
+            _NAME, LOOK, f"your data have {listed(own)}; neither the teacher's file nor its "
+            'config names classes, so their order is known only by what it predicts',
             'compare with the list that the teacher was trained on', values)  # fmt: skip
     if mapped is not None:
         return _mapped(own, theirs, mapped, source, values)
@@ -98,8 +98,8 @@ def compare(
         return Finding(
             _NAME, LOOK if same or not logits else BAD,
             f'your data have {listed(own)}; {source} has {listed(theirs)}: no name in common',
-            'nothing if these are the same classes in the same order; a teacher of your classes if '
-            'not' if same else 'a method on features (features, dist-features), or a teacher of '
+            'nothing if these are the same classes in the same order, else a teacher of your '
+            'classes' if same else 'a method on features (features, dist-features), or a teacher of '
             'your classes', values)  # fmt: skip
     missing = [name for name in own if name not in theirs]
     return Finding(

@@ -100,7 +100,7 @@ def judge(confusion: Confusion, names: list[str]) -> Finding | None:
             confusion.counts.sum(1) > 0].sum())  # fmt: skip
         met = int((confusion.counts.sum(1) > 0).sum())
         return Finding(name, GOOD, f'no two classes trade places: {own} of {met} are most often '
-                       'called by their own names', values=dict(right=own, classes=met))  # fmt: skip
+                       'called by their own names', values=dict(right=own, classes=met))
     pairs = {names[true]: names[said] for true, said in swapped.items()}
     true, said = next(iter(swapped.items()))
     shown = ', '.join(f'{a!r} → {b!r}' for a, b in list(pairs.items())[:5])
@@ -109,8 +109,8 @@ def judge(confusion: Confusion, names: list[str]) -> Finding | None:
     for true, said in swapped.items():
         order[said] = names[true]
     whole = sorted(order) == sorted(names)
-    write = (f'classes=dict(student={names}, teacher={order}) beside distill, if that is the order '
-             'of its training' if whole else 'classes=dict(student=[…], teacher=[…]) beside '
+    write = (f'classes=dict(student={names}, teacher={order}) beside distill, if that is the '
+             'order of its training' if whole else 'classes=dict(student=[…], teacher=[…]) beside '
              'distill, with the names in the order of its training')  # fmt: skip
     return Finding(
         name, BAD, f'the teacher calls {len(swapped)} classes by the index of another '

@@ -140,9 +140,9 @@ def judge_taps(distiller: BaseDistiller, taps: dict[str, tuple[str, str]]) -> li
                 name, LOOK, f"{entry.student} and {entry.teacher} met on no box of these batches",
                 'see that your training data have objects', values))  # fmt: skip
             continue
+        aligner = f'aligner {entry.aligner}' if len(entry.aligners) else 'no aligner'
         said = (f'{type(entry.loss).__name__} between {entry.student} {sides[0]} and '
-                f'{entry.teacher} {sides[1]}, ' + (f'aligner {entry.aligner}' if len(entry.aligners)
-                                                  else 'no aligner'))  # fmt: skip
+                f'{entry.teacher} {sides[1]}, {aligner}')  # fmt: skip
         dead = _dead(entry, sides[1])
         found.append(Finding(name, LOOK, f'{said}; the term of {", ".join(dead)} is a constant',
                              f'{dead[0]}=0 in its loss', values) if dead
@@ -198,7 +198,7 @@ def judge_gradients(
         found.append(Finding(
             ACCLIMATION, GOOD if teaches else LOOK, f'value {numbers["value"]:.3g}, gradient '
             f"{numbers['gradient']:.3g}, in the teacher's parts that learn",
-            '' if teaches else 'leave acclimation out: it changes nothing', dict(numbers)))  # fmt: skip
+            '' if teaches else 'leave acclimation out: it changes nothing', dict(numbers)))
     return found
 
 
@@ -209,7 +209,7 @@ def _of_entry(entry: Entry, numbers: dict[str, float]) -> Finding:
     said = f'value {numbers["value"]:.3g}, gradient {numbers["gradient"]:.3g}'
     if not all(map(math.isfinite, (numbers['value'], numbers['gradient']))):
         return Finding(entry.key, BAD, f'{said}: not finite',
-                       "see the teacher's file and what it gives on your data", values)  # fmt: skip
+                       "see the teacher's file and what it gives on your data", values)
     if numbers['gradient'] == 0:
         nothing = 'its weight is 0' if not weight or not max(entry.schedule.factors) else (
             'it cannot teach, whatever the student does')

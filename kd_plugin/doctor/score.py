@@ -114,7 +114,7 @@ def judge(
         return Finding(
             name, LOOK, found,
             "see whether its data_preprocessor, input size and your validation pipeline are those "
-            'of its own validation' + ('' if whole else '; a sample scatters, leave --batches out'),
+            'of its own validation' + ('' if whole else '; a sample scatters: no --batches'),
             values)  # fmt: skip
     return Finding(name, GOOD, found, values=values)
 
@@ -151,4 +151,4 @@ def ahead(teacher: float, student: float, metric: str) -> Finding:
         return Finding(name, GOOD, found, values=values)
     return Finding(
         name, LOOK if lead > 0 else BAD,
-        f'{found}: under {AHEAD:g} there is little to teach', 'a stronger teacher', values)  # fmt: skip
+        f'{found}: under {AHEAD:g} there is little to teach', 'a stronger teacher', values)

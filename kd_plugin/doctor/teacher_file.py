@@ -46,7 +46,7 @@ def load(options: dict, scope: str) -> tuple[nn.Module | None, Finding]:
         return teacher, Finding(
             _NAME, LOOK, f'{loaded}; {len(left_out)} more keys of the file are not in the '
             f'teacher, such as {left_out[0]}',
-            'see that teacher.config is the one that the file was trained with', values)  # fmt: skip
+            'see that teacher.config is the one that the file was trained with', values)
     more = f', {len(left_out)} more were left out' if left_out else ''
     return teacher, Finding(_NAME, GOOD, loaded + more, values=values)
 

@@ -98,8 +98,8 @@ def compare(
         return Finding(
             _NAME, LOOK if same or not logits else BAD,
             f'your data have {listed(own)}; {source} has {listed(theirs)}: no name in common',
-            'nothing if these are the same classes in the same order, else a teacher of your '
-            'classes' if same else 'a method on features (features, dist-features), or a teacher of '
+            'nothing if these are the same classes in the same order, else a teacher of '
+            'yours' if same else 'a method on features (features, dist-features), or a teacher of '
             'your classes', values)  # fmt: skip
     missing = [name for name in own if name not in theirs]
     return Finding(

@@ -4,9 +4,11 @@ import argparse
 import os
 import os.path as osp
 
+from by_method import with_method
 from mmengine.config import Config, DictAction
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
+from kd_plugin.methods import METHODS
 
 DISTILLERS = {'mmdet': 'DetectorDistiller', 'mmseg': 'SegmentorDistiller'}
 
@@ -15,10 +17,8 @@ def common_parser(description: str) -> argparse.ArgumentParser:
     """A parser of the config, the work folder, overrides and the launcher."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
+    add_config(parser)
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='override settings of the config, key=value')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
                         default='none', help='job launcher')
     # torch's launcher passes the dashed form.
@@ -26,15 +26,56 @@ def common_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The config, and overrides of it."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        help='override settings of the config, key=value')
+
+
+def add_distillation(parser: argparse.ArgumentParser) -> None:
+    """A teacher and a method, for a plain config or in place of a pair's."""
+    group = parser.add_argument_group('distillation of a plain config')
+    group.add_argument('--teacher', help="the teacher's config, a file or 'mmdet::…' name")
+    group.add_argument('--teacher-checkpoint', help="the teacher's weights, a path or address")
+    group.add_argument('--method', help=f"one of {', '.join(sorted(METHODS.module_dict))}, with "
+                       'options as in dist:tau=4; none is the student alone')
+
+
+def taught(cfg: Config, args: argparse.Namespace, parser: argparse.ArgumentParser) -> Config:
+    """A config with the teacher and the method that the arguments name.
+
+    Raises:
+        SystemExit: They do not go together, or with the config.
+    """
+    given = [args.teacher, args.teacher_checkpoint]
+    if any(given) and not all([*given, args.method]):
+        parser.error('--teacher, --teacher-checkpoint and --method go together')
+    if args.teacher:
+        return distilled(cfg, args.teacher, args.teacher_checkpoint, args.method)
+    if args.method:
+        try:
+            return with_method(cfg, args.method)
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
+    return cfg
+
+
+def open_config(args: argparse.Namespace) -> Config:
+    """The config of :func:`add_config`, its overrides in it."""
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
 def read_config(args: argparse.Namespace) -> Config:
     """The config that the common arguments describe."""
     # mmengine names this device to DDP; its MPI launcher selects the device without setting it.
     local_rank = os.environ.get('OMPI_COMM_WORLD_LOCAL_RANK', str(args.local_rank))
     os.environ.setdefault('LOCAL_RANK', local_rank)
-    cfg = Config.fromfile(args.config)
+    cfg = open_config(args)
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     return cfg

@@ -13,29 +13,47 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 
-def steps(cfg: Config, folder: str) -> Iterator[None]:
-    """Training steps of a config on its own data, one each time a value is asked for.
+def build(cfg: Config, folder: str) -> Runner:
+    """A config's own runner, ready to step, that writes into a folder only and learns nothing.
 
-    Nothing is learnt: the learning rate is 0, so that a start without warm-up breaks nothing.
-    Reading data counts where no workers do it beside the training.
+    The learning rate is 0, so that a start without warm-up breaks nothing.
     """
-    cfg.work_dir, cfg.log_level, cfg.resume, cfg.load_from = folder, 'ERROR', False, None
+    cfg.work_dir, cfg.log_level, cfg.resume = folder, 'ERROR', False
     cfg.optim_wrapper.optimizer.lr = 0.0
     # Instances that mmengine keeps by name would be those of an earlier pair.
     cfg.experiment_name, cfg.visualizer = f'costs-{time.monotonic_ns()}', None
     runner: Runner = RUNNERS.build(cfg)
-    loop = runner.build_train_loop(runner._train_loop)
-    wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner._init_model_weights()
-    wrapper.initialize_count_status(runner.model, 0, 10**6)
-    loader = loop.dataloader
-    batches = itertools.chain.from_iterable(itertools.repeat(loader))
-    kept = None if loader.num_workers == 0 else next(batches)
+    runner.optim_wrapper.initialize_count_status(runner.model, 0, 10**6)
+    return runner
+
+
+def endless(loader: DataLoader) -> Iterator[dict]:
+    """A loader's batches, over and over.
+
+    One iterator of it is to be kept: an infinite sampler ends with the first that is let go.
+    """
+    return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+def steps(runner: Runner, batches: Iterator[dict]) -> Iterator[None]:
+    """Training steps of a runner, one each time a value is asked for.
+
+    Reading data counts where no workers do it beside the training.
+
+    Args:
+        runner: As :func:`build` makes it.
+        batches: Of its data.
+    """
+    kept = None if runner.train_dataloader.num_workers == 0 else next(batches)
     runner.model.train()
     while True:
-        runner.model.train_step(kept or next(batches), optim_wrapper=wrapper)
+        runner.model.train_step(kept or next(batches), optim_wrapper=runner.optim_wrapper)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         yield
@@ -54,7 +72,10 @@ def relative_cost(alone: Config, distilled: Config, rounds: int = 8, warm_up: in
     """
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
-        pair = [steps(cfg, folder) for cfg in (alone, distilled)]
+        for cfg in (alone, distilled):
+            cfg.load_from = None
+        runners = [build(cfg, folder) for cfg in (alone, distilled)]
+        pair = [steps(runner, endless(runner.train_dataloader)) for runner in runners]
         for turn in range(warm_up + rounds):
             seconds = []
             for one in pair:
@@ -65,6 +86,6 @@ def relative_cost(alone: Config, distilled: Config, rounds: int = 8, warm_up: in
                 ratios.append(seconds[1] / seconds[0])
         for one in pair:
             one.close()
-    del pair
+    del pair, runners
     gc.collect()
     return median(ratios)

@@ -5,15 +5,35 @@ The config of a plain model is distilled from another without a config file of i
     python tools/train.py STUDENT.py --teacher TEACHER.py --teacher-checkpoint TEACHER.pth \\
         --method dist-plus
 
-With --method alone, that of a pair's config is replaced.
+With --method alone, that of a pair's config is replaced. With --doctor, tools/doctor.py looks at
+teacher, data and losses first, and training starts only if it would not be pointless.
 """
 
-from by_method import with_method
-from command_line import common_parser, distilled, read_config
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from command_line import add_distillation, common_parser, read_config, taught
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
-from kd_plugin.methods import METHODS
 from kd_plugin.runner import StopHook
+
+
+def consult(cfg: Config) -> None:
+    """Let the doctor look at a config, in a process of its own: training starts as without it.
+
+    Raises:
+        SystemExit: Training would be pointless.
+    """
+    doctor = Path(__file__).resolve().with_name('doctor.py')
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / Path(cfg.filename).name
+        cfg.dump(file)
+        done = subprocess.run([sys.executable, str(doctor), str(file)], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
 
 
 def main() -> None:
@@ -23,23 +43,13 @@ def main() -> None:
                         help='scale the learning rate to the batch size')
     parser.add_argument('--resume', nargs='?', const='auto',
                         help='resume from this checkpoint; without a value, from the latest')
-    group = parser.add_argument_group('distillation of a plain config')
-    group.add_argument('--teacher', help="the teacher's config, a file or 'mmdet::…' name")
-    group.add_argument('--teacher-checkpoint', help="the teacher's weights, a path or address")
-    group.add_argument('--method', help=f"one of {', '.join(sorted(METHODS.module_dict))}, with "
-                       'options as in dist:tau=4; none is the student alone')
+    parser.add_argument('--doctor', action='store_true',
+                        help='look first whether it can teach; train only if it can')
+    add_distillation(parser)
     args = parser.parse_args()
-    given = [args.teacher, args.teacher_checkpoint]
-    if any(given) and not all([*given, args.method]):
-        parser.error('--teacher, --teacher-checkpoint and --method go together')
-    cfg = read_config(args)
-    if args.teacher:
-        cfg = distilled(cfg, args.teacher, args.teacher_checkpoint, args.method)
-    elif args.method:
-        try:
-            cfg = with_method(cfg, args.method)
-        except ValueError as error:
-            raise SystemExit(str(error)) from error
+    if args.doctor and args.launcher != 'none':
+        parser.error('--doctor looks in one process; run tools/doctor.py before the launcher')
+    cfg = taught(read_config(args), args, parser)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
@@ -50,6 +60,8 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.doctor:
+        consult(cfg)
     runner = RUNNERS.build(cfg)  # a Runner, or what runner_type says
     if not any(isinstance(hook, StopHook) for hook in runner.hooks):
         runner.register_hook(StopHook())  # a model without a teacher

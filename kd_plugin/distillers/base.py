@@ -105,11 +105,13 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
         self.student = built
         with preserved_random_state():
             model = build_teacher(teacher, self.scope)
+            self.left_out: list[str] = []  # of a method, and why
             if not isinstance(distill, (list, tuple)):
                 plan = make_plan(distill, built, model, self.scope)
                 distill = plan.entries
                 acclimation = plan.acclimation if acclimation is None else acclimation
                 views = plan.views if views is None else views
+                self.left_out = plan.notes
                 print_log(f'What is distilled:\n{config_text(plan)}', logger='current')
             self.entries = nn.ModuleList(Entry(options) for options in distill)
             names = [entry.name for entry in self.entries]

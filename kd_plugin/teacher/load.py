@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .files import open_checkpoint
 
 
-def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
+def load_strictly(model: nn.Module, path: str | os.PathLike) -> list[str]:
     """Load every weight of a model, or say which did not fit.
 
     Keys that the model does not have are logged, not refused: a checkpoint of a larger model (one
@@ -24,6 +24,9 @@ def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
     Args:
         model: The model to fill, in place.
         path: Path or address, see :func:`.open_checkpoint`.
+
+    Returns:
+        The keys that the model does not have.
 
     Raises:
         ValueError: Missing or wrongly shaped keys, listed; NaN among the numbers; or no file of
@@ -74,6 +77,7 @@ def load_strictly(model: nn.Module, path: str | os.PathLike) -> None:
             level=logging.WARNING,
         )
     print_log(f'Teacher loaded from {path}, all {len(own)} keys.', logger='current')
+    return unexpected
 
 
 def read_weights(path: str | os.PathLike) -> tuple[dict[str, Any], Any]:

@@ -1,0 +1,231 @@
+"""What each entry compares on real batches, its value and gradient beside the task's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from statistics import mean, median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd_plugin.distillers import BaseDistiller
+from kd_plugin.distillers.entry import Entry
+from kd_plugin.distillers.levels import shapes
+from kd_plugin.distillers.teaching import dead_terms
+from kd_plugin.rng import preserved_random_state
+
+from .finding import BAD, GOOD, LOOK, Finding
+
+# Gradients beside the task's within which nothing is said. They are wide: relations do not know
+# the scale of logits, so their gradient is large while a head starts with small ones.
+_WEAK, _STRONG = 0.01, 100.0
+ACCLIMATION = 'loss_acclimation'
+Given = dict[str, tuple[list[Tensor], list[Tensor]]]
+
+
+@contextmanager
+def _at_full_weight(distiller: BaseDistiller) -> Iterator[Given]:
+    """Inside the block schedules are at their greatest factor, and what taps gave is kept."""
+    given: Given = {}
+
+    def kept(entry: Entry) -> Any:
+        align = type(entry).align
+
+        def aligned(student: list[Tensor], teacher: list[Tensor]) -> list[Tensor]:
+            given[entry.name] = student, teacher
+            return align(entry, student, teacher)
+
+        return aligned
+
+    for entry in distiller.entries:
+        entry.factor = max(entry.schedule.factors)
+        entry.align = kept(entry)
+    try:
+        yield given
+    finally:
+        for entry in distiller.entries:
+            entry.factor = entry.schedule(0)
+            del entry.align
+
+
+def measure(
+    distiller: BaseDistiller, batches: Sequence[dict]
+) -> tuple[dict[str, dict[str, float]], dict[str, tuple[str, str]]]:
+    """Values and gradient norms of the losses on batches, where student and entry meet.
+
+    A loss's gradient and the task's are compared over the student's parameters that both reach,
+    the acclimation loss's is over the teacher's parts that learn. Schedules are at their greatest
+    factor; random numbers drawn do not count, gradients are not kept.
+
+    Args:
+        distiller: In training mode.
+        batches: As the data loader gives them.
+
+    Returns:
+        By loss ``value``, ``gradient``, ``task`` (the task's gradient) and ``ratio`` of the two,
+        the task's value under ``'task'``; by entry the shapes of its taps, student's and
+        teacher's.
+    """
+    seen: dict[str, list[dict[str, float]]] = {}
+    taps = {}
+    with preserved_random_state(), _at_full_weight(distiller) as given, torch.enable_grad():
+        for batch in batches:
+            data = distiller.data_preprocessor(batch, True)
+            losses = distiller(**data, mode='loss')
+            for name, numbers in _norms(distiller, losses).items():
+                seen.setdefault(name, []).append(numbers)
+            for name, sides in given.items():
+                taps[name] = shapes(sides[0]), shapes(sides[1])
+            given.clear()
+    found = {name: {key: mean(one[key] for one in rows) for key in rows[0]}
+             for name, rows in seen.items()}  # fmt: skip
+    for name, rows in seen.items():
+        if 'ratio' in rows[0]:
+            found[name]['ratio'] = median(one['ratio'] for one in rows)
+    return found, taps
+
+
+def _norms(distiller: BaseDistiller, losses: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Numbers of one batch, see :func:`measure`."""
+    keys = {entry.key for entry in distiller.entries}
+    scalars = {name: value.mean() if isinstance(value, Tensor) else sum(v.mean() for v in value)
+               for name, value in losses.items() if 'loss' in name}  # as mmengine sums them
+    task = sum(value for name, value in scalars.items() if name not in {*keys, ACCLIMATION})
+    student = [p for p in distiller.student.parameters() if p.requires_grad]
+    own = _gradients(task, student)
+    found = {'task': dict(value=float(task), gradient=_norm(own))}
+    for name, value in scalars.items():
+        if name == ACCLIMATION:
+            parts = [p for p in distiller.acclimation.parameters() if p.requires_grad]
+            found[name] = dict(value=float(value), gradient=_norm(_gradients(value, parts)))
+        elif name in keys:
+            gradients = _gradients(value, student)
+            both = [(a, b) for a, b in zip(own, gradients, strict=True)
+                    if a is not None and b is not None]  # fmt: skip
+            of_task, of_loss = _norm([a for a, _ in both]), _norm([b for _, b in both])
+            ratio = of_loss / of_task if of_task else math.inf if of_loss else 0.0
+            found[name] = dict(value=float(value), gradient=of_loss, task=of_task, ratio=ratio)
+    return found
+
+
+def _gradients(value: Any, parameters: list[nn.Parameter]) -> list[Tensor | None]:
+    if not isinstance(value, Tensor) or not value.requires_grad or not parameters:
+        return [None] * len(parameters)
+    return list(torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True))
+
+
+def _norm(gradients: Sequence[Tensor | None]) -> float:
+    return math.sqrt(sum(float(g.float().pow(2).sum()) for g in gradients if g is not None))
+
+
+def judge_taps(distiller: BaseDistiller, taps: dict[str, tuple[str, str]]) -> list[Finding]:
+    """What each entry compares, and terms of its loss that cannot teach.
+
+    Args:
+        distiller: The models.
+        taps: What :func:`measure` saw.
+    """
+    found = []
+    for entry in distiller.entries:
+        name = f"'{entry.name}'"
+        sides = taps.get(entry.name)
+        values = dict(student=entry.student, teacher=entry.teacher, aligner=entry.aligner,
+                      loss=type(entry.loss).__name__, shapes=sides,
+                      levels=entry.levels.numbers)  # fmt: skip
+        if sides is None:
+            found.append(Finding(
+                name, LOOK, f"{entry.student} and {entry.teacher} met on no box of these batches",
+                'see that your training data have objects', values))  # fmt: skip
+            continue
+        aligner = f'aligner {entry.aligner}' if len(entry.aligners) else 'no aligner'
+        said = (f'{type(entry.loss).__name__} between {entry.student} {sides[0]} and '
+                f'{entry.teacher} {sides[1]}, {aligner}')  # fmt: skip
+        dead = _dead(entry, sides[1])
+        found.append(Finding(name, LOOK, f'{said}; the term of {", ".join(dead)} is a constant',
+                             f'{dead[0]}=0 in its loss', values) if dead
+                     else Finding(name, GOOD, said, values=values))  # fmt: skip
+    return found
+
+
+def _dead(entry: Entry, shown: str) -> list[str]:
+    """Terms of an entry's loss that are constants on as many columns as it has."""
+    if getattr(entry.loss, 'loss_weight', 1) == 0:
+        return []
+    shape = [int(side) for side in shown.split(' + ')[0].strip('[]').split(', ')]
+    if entry.class_map is not None:
+        shape[1] = entry.class_map.select('teacher', torch.zeros(1, *shape[1:])).shape[1]
+    loss = entry.losses[0] if entry.losses else entry.loss
+    return dead_terms(loss, torch.Size(shape)) or []
+
+
+def judge_left_out(distiller: BaseDistiller) -> Finding:
+    """What cannot help on so many classes, or between these models, and is left out.
+
+    Args:
+        distiller: The models.
+    """
+    values = dict(left_out=list(distiller.left_out))
+    if distiller.left_out:
+        return Finding('cannot help', LOOK, f'left out are {"; ".join(distiller.left_out)}',
+                       'nothing: the rest is distilled', values)  # fmt: skip
+    return Finding('cannot help', GOOD, 'nothing had to be left out', values=values)
+
+
+def judge_gradients(
+    distiller: BaseDistiller, measured: dict[str, dict[str, float]]
+) -> list[Finding]:
+    """Whether each loss teaches, and how much beside the task.
+
+    Args:
+        distiller: The models.
+        measured: What :func:`measure` returned.
+    """
+    task = measured['task']
+    found = [Finding('task', GOOD, f'value {task["value"]:.3g}, gradient {task["gradient"]:.3g} '
+                     'in the student as it starts', values=dict(task))]  # fmt: skip
+    if not all(map(math.isfinite, task.values())):
+        found = [Finding('task', BAD, "the student's own loss or its gradient is not finite",
+                         'a student that trains without a teacher', dict(task))]  # fmt: skip
+    for entry in distiller.entries:
+        if entry.key in measured:
+            found.append(_of_entry(entry, measured[entry.key]))
+    if ACCLIMATION in measured:
+        numbers = measured[ACCLIMATION]
+        teaches = 0 < numbers['gradient'] < math.inf
+        found.append(Finding(
+            ACCLIMATION, GOOD if teaches else LOOK, f'value {numbers["value"]:.3g}, gradient '
+            f"{numbers['gradient']:.3g}, in the teacher's parts that learn",
+            '' if teaches else 'leave acclimation out: it changes nothing', dict(numbers)))
+    return found
+
+
+def _of_entry(entry: Entry, numbers: dict[str, float]) -> Finding:
+    weight = getattr(entry.loss, 'loss_weight', 1.0) or 0.0
+    ratio = numbers['ratio']
+    values: dict[str, Any] = dict(numbers, loss_weight=weight)
+    said = f'value {numbers["value"]:.3g}, gradient {numbers["gradient"]:.3g}'
+    if not all(map(math.isfinite, (numbers['value'], numbers['gradient']))):
+        return Finding(entry.key, BAD, f'{said}: not finite',
+                       "see the teacher's file and what it gives on your data", values)
+    if numbers['gradient'] == 0:
+        nothing = 'its weight is 0' if not weight or not max(entry.schedule.factors) else (
+            'it cannot teach, whatever the student does')
+        return Finding(entry.key, BAD, f'{said}: {nothing}',
+                       'loss_weight=1 in its loss, or leave the entry out' if 'weight' in nothing
+                       else 'other taps or another loss', values)  # fmt: skip
+    level = weight / ratio if math.isfinite(ratio) and ratio else None
+    values['level'] = level
+    said += f', {ratio:.2g} of the task\'s {numbers["task"]:.3g} where both reach'
+    if entry.schedule(0) != max(entry.schedule.factors):
+        said += f'; at its full weight, its schedule starts at {entry.schedule(0):g}'
+    if level is None:
+        return Finding(entry.key, LOOK, f'{said}: the task does not reach these layers',
+                       'nothing, if that is meant', values)  # fmt: skip
+    weighs = f'loss_weight={level:.2g} in its loss brings both level at the start'
+    if _WEAK < ratio < _STRONG:
+        return Finding(entry.key, GOOD, f'{said}; {weighs}', values=values)
+    return Finding(entry.key, LOOK, f'{said}: {"drowned by" if ratio <= _WEAK else "it drowns"} '
+                   'the task', weighs, values)  # fmt: skip

@@ -18,6 +18,7 @@ from kd_plugin.teacher import Renormalization, build_model, build_teacher, curre
 from kd_plugin.teacher.acclimation import Acclimation
 from kd_plugin.teacher.idle import StandIn
 
+from .arguments import check_logit_taps, check_names, check_scope, check_types
 from .checkpoints import Checkpoints, keep_student_keys
 from .class_map import read_class_names
 from .compiling import compile_parts, read_options
@@ -77,12 +78,15 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
     #: Registry scope where no program is running.
     scope: str
 
-    def __new__(cls, student: dict | None = None, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Copies are made without arguments.
+        student = args[0] if args else kwargs.get('student')
         if isinstance(student, dict) and builds_for_inference():
             if kwargs.get('data_preprocessor') is not None:
                 student = {'data_preprocessor': kwargs['data_preprocessor'], **student}
             return build_model(student, current_scope(cls.scope))
+        if args or kwargs:  # inference functions add some of a plain model's
+            check_names(cls, args, kwargs)
         return super().__new__(cls)
 
     def __init__(
@@ -90,21 +94,23 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
         acclimation: dict | None = None, classes: dict | None = None, views: dict | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:  # fmt: skip
-        _check_types(student, teacher, distill, acclimation, views)
+        check_types(student, teacher, distill, acclimation, views)
         scope = current_scope(self.scope)
         if data_preprocessor is not None:
             student = {'data_preprocessor': data_preprocessor, **student}
         # The student first and alone: it must meet the random state of plain training.
-        built = build_model(student, scope)
+        built = build_model(student, scope, 'model.student')
         if isinstance(built, BaseDistiller):
             raise ValueError(
                 "model.student is itself a distiller; write the plain student's dict, and all "
                 'entries in one distill list (one teacher at a time)'
             )
+        check_scope(self.scope, 'model.student', built)
         super().__init__(data_preprocessor=built.data_preprocessor)
         self.student = built
         with preserved_random_state():
             model = build_teacher(teacher, self.scope)
+            check_scope(self.scope, 'teacher.config', model)
             if not isinstance(distill, (list, tuple)):
                 plan = make_plan(distill, built, model, self.scope)
                 distill = plan.entries
@@ -114,7 +120,15 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             self.entries = nn.ModuleList(Entry(options) for options in distill)
             names = [entry.name for entry in self.entries]
             if len(set(names)) < len(names):
-                raise ValueError(f'distill entries need names of their own, got {names}')
+                raise ValueError(
+                    f'distill entries need names of their own, got {names}; rename those that are '
+                    'alike'
+                )
+            if acclimation is not None and 'acclimation' in names:
+                raise ValueError(
+                    "loss_acclimation is the loss of acclimation; give the distill entry "
+                    "'acclimation' another name"
+                )
             renormalize = Renormalization(built.data_preprocessor, model.data_preprocessor)
             # Not a registered submodule, see _Frozen.
             self.__dict__['_frozen'] = _Frozen(model, renormalize, teacher)
@@ -153,6 +167,8 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
                     find_module(getattr(self, owner), path)
                 except ValueError as error:
                     raise ValueError(f"distill entry '{entry.name}': {owner} {error}") from error
+            if isinstance(entry.loss, LogitLoss):
+                check_logit_taps(entry)
             self._check_sides(entry)
 
     def _check_views(self) -> None:
@@ -235,43 +251,6 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
         """Let the entries' schedules know how far training is."""
         for entry in self.entries:
             entry.factor = entry.schedule(iteration)
-
-
-def _check_types(
-    student: Any, teacher: Any, distill: Any, acclimation: Any, views: Any
-) -> None:
-    """Refuse what is no dict where one is wanted.
-
-    Raises:
-        ValueError: With what to write instead.
-    """
-    if not isinstance(student, dict):
-        raise ValueError(
-            f"model.student is {student!r}; write the model's dict: with the student's config as "
-            '_base_, student={{_base_.model}}'
-        )
-    if isinstance(teacher, (list, tuple)):
-        raise ValueError(
-            f'model.teacher is a list of {len(teacher)}; one teacher teaches: write '
-            "teacher=dict(config='…', checkpoint='…')"
-        )
-    if not isinstance(teacher, dict):
-        raise ValueError(
-            f"model.teacher is {teacher!r}; write teacher=dict(config='…', checkpoint='…')"
-        )
-    if acclimation is not None and not isinstance(acclimation, dict):
-        raise ValueError(
-            f'model.acclimation is {acclimation!r}; write dict() for its defaults, or leave it out'
-        )
-    if views is not None and not isinstance(views, dict):
-        raise ValueError(
-            f'model.views is {views!r}; write dict() for its defaults, or leave it out')
-    entries = isinstance(distill, (list, tuple)) and all(isinstance(e, dict) for e in distill)
-    if (not distill and views is None) or not (entries or isinstance(distill, (str, dict))):
-        raise ValueError(
-            f"model.distill is {distill!r}; write a method's name, such as 'dist-plus', or a list "
-            'of entries, such as [dict(name=…, student=…, teacher=…, loss=dict(type=…))]'
-        )
 
 
 def _hooked(model: nn.Module, paths: Iterable[str]) -> set[nn.Module]:

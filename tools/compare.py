@@ -27,6 +27,7 @@ from command_line import distilled
 from make_table import METRICS, percent, read, table
 from mmengine.config import Config
 from plans import method as method_of
+from results import read_result
 from run_experiments import ROOT, Run, config_name
 from scheduling import execute
 from step_costs import relative_cost
@@ -150,7 +151,7 @@ class Comparison:
 
     def metric(self, seed: int) -> str:
         """The stock metric of the results."""
-        known = json.loads(self.run(ALONE, seed).result.read_text())['metrics']
+        known = read_result(self.run(ALONE, seed).result)['metrics']
         numbers = [name for name, value in known.items() if isinstance(value, (int, float))]
         return next((name for name in METRICS if name in known), numbers[0])
 

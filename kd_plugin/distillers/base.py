@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from kd_plugin.losses.class_axes import LogitLoss
+from kd_plugin.losses.class_axes import LogitLoss, pick
 from kd_plugin.methods import config_text, make_plan
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import find_module
@@ -24,6 +24,7 @@ from .class_map import read_class_names
 from .compiling import compile_parts, read_options
 from .entry import Entry
 from .inference import builds_for_inference
+from .nonfinite import CHOICES, Nonfinite
 from .step import TrainingStep
 from .trial import try_out
 from .viewing import read_views
@@ -68,6 +69,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             compared on the classes that both have.
         views: Virtual views of each batch, see :func:`kd_plugin.distillers.viewing.read_views`;
             an empty dict takes its defaults, None makes none.
+        nonfinite: What becomes of a distillation loss that is NaN or infinite: ``'stop'``, training
+            ends by an error that names entry and iteration; ``'skip'``, the iteration makes no
+            step; ``'zero'``, the step is made without that loss.
         data_preprocessor: For a student whose dict has none. A runner hands over the one at the
             top level of its config.
 
@@ -92,8 +96,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
     def __init__(
         self, student: dict, teacher: dict, distill: str | dict | list[dict],
         acclimation: dict | None = None, classes: dict | None = None, views: dict | None = None,
-        data_preprocessor: dict | None = None,
+        nonfinite: str = 'stop', data_preprocessor: dict | None = None,
     ) -> None:  # fmt: skip
+        pick('model.nonfinite', nonfinite, CHOICES)
         check_types(student, teacher, distill, acclimation, views)
         scope = current_scope(self.scope)
         if data_preprocessor is not None:
@@ -147,6 +152,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             }  # fmt: skip
             self._find_foreground()
             try_out(self)
+        self.nonfinite = Nonfinite(nonfinite, {
+            'loss_acclimation': [],
+            **{entry.key: [entry.loss, entry.losses] for entry in self.entries}})
         if teacher.get('compile'):
             self._compile_teacher(**read_options(teacher['compile']))
         self._register_state_dict_hook(keep_student_keys)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from kd_plugin.checking import check_count, check_number, closest
 
+from .maps import wide
+
 ACTIVATIONS = ('softmax', 'sigmoid')
+# Its square and sums of that are finite in fp32.
+LARGEST = 1e15
 
 
 def pick(option: str, value: str, table: dict | tuple) -> str:
@@ -105,9 +108,14 @@ def rows_with_target(
     return rows[0][keep], rows[1][keep], target[keep]
 
 
+def bounded(logits: Tensor) -> Tensor:
+    """Infinite logits as very large ones: certainty (a masked class, say), and no NaN."""
+    return logits.clamp(-LARGEST, LARGEST)
+
+
 def probabilities(logits: Tensor, activation: str, tau: float) -> Tensor:
     """Softmax over the classes or sigmoid of ``logits / tau``, in fp32."""
-    scaled = (logits if logits.dtype == torch.float64 else logits.float()) / tau
+    scaled = bounded(wide(logits) / tau)
     return scaled.softmax(class_dim(logits)) if activation == 'softmax' else scaled.sigmoid()
 
 

@@ -21,7 +21,7 @@ from kd_plugin.edges import (
 )
 from kd_plugin.rng import RandomStream
 
-from .class_axes import LogitLoss, class_dim, classes_second, pick, probabilities, split_classes
+from .class_axes import LogitLoss, bounded, class_dim, classes_second, pick, probabilities, split_classes
 
 Levels = Tensor | Sequence[Tensor]
 _ENTROPIES = ('cross', 'joint')
@@ -249,7 +249,7 @@ def _take(levels: list[Tensor], rows: Tensor) -> Tensor:
         count = level.shape[0] * length
         if count:
             own = (rows - first).clamp(0, count - 1)
-            found = widen(level[own // length, :, own % length])
+            found = bounded(widen(level[own // length, :, own % length]))
             within = (rows >= first) & (rows < first + count)
             taken = taken + found.where(within[:, None], 0)
         first += count

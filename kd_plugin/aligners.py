@@ -7,6 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kd_plugin.checking import closest
+
 
 class Resize(nn.Module):
     """Bilinear resize of the student's map to the teacher's height and width.
@@ -79,9 +81,11 @@ def build_aligners(
           )
         )
     """
-    if kind not in ALIGNERS:
+    if not isinstance(kind, (str, type(None))) or kind not in ALIGNERS:
         options = '; '.join(f'{name!r}: {meaning}' for name, meaning in ALIGNERS.items())
-        raise ValueError(f'aligner={kind!r} is unknown; write one of {options}')
+        near = closest(kind, filter(None, ALIGNERS))
+        hint = f'{near!r}, or another' if near else 'one'
+        raise ValueError(f'aligner={kind!r} is unknown; write {hint} of {options}')
     if kind is None:
         return nn.ModuleList()
     for tensor in (*student, *teacher):

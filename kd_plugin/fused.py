@@ -31,6 +31,7 @@ from kd_plugin.sums import coefficients, sums_of
 MIN_SIZE = 2**17
 # About how many entries the guess of a mean comes from.
 _SAMPLE = 8
+_LARGEST = 1e15
 # Entries of a tile that fits a core's cache, see _tiles.
 _CACHED = 2**21
 
@@ -46,7 +47,8 @@ def _whole(student: Tensor) -> bool:
 
 
 def _probabilities(logits: Tensor, activation: str, scale: float) -> Tensor:
-    scaled = logits.float() * scale  # a product: division costs as much as an exponential
+    # A product: division costs as much as an exponential. Infinite logits are certain ones.
+    scaled = (logits.float() * scale).clamp(-_LARGEST, _LARGEST)
     return scaled.softmax(1) if activation == 'softmax' else scaled.sigmoid()
 
 

@@ -42,6 +42,8 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
         parent = parent.rpartition('.')[0]
     children = [name for name in modules if name.rpartition('.')[0] == parent and name]
     close = difflib.get_close_matches(path, modules, n=5, cutoff=0.6) or children
+    within = path.partition('.')[2]  # of 'student.neck', where the model is the student
+    close = [within] if within in modules and within else close
     raise ValueError(
         f"{type(model).__name__} has no module '{path}'; the closest are: {', '.join(close)}"
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .checking import check_count, check_number
 from .rng import RandomStream
 
 # Operations have strengths from 0 to 30, as torchvision's RandAugment numbers them.
@@ -137,13 +138,8 @@ class VirtualViews(nn.Module):
         magnitude: float = 10,
     ) -> None:  # fmt: skip
         super().__init__()
-        if type(operations) is not int or operations < 0:
-            raise ValueError(
-                f'views.operations={operations!r}; write how many operations are drawn for each '
-                'image, 0 or more')  # fmt: skip
-        if not isinstance(magnitude, (int, float)) or not 0 <= magnitude <= STRONGEST:
-            raise ValueError(
-                f'views.magnitude={magnitude!r}; write a number from 0 to {STRONGEST}')
+        check_count('views.operations', operations, least=0)
+        check_number('views.magnitude', magnitude, most=STRONGEST)
         self.operations, self.magnitude, self.rgb = operations, magnitude, rgb
         self.register_buffer('mean', mean, persistent=False)
         self.register_buffer('std', std, persistent=False)

@@ -27,6 +27,7 @@ from command_line import distilled
 from make_table import METRICS, percent, read, table
 from mmengine.config import Config
 from plans import method as method_of
+from results import read_result
 from run_experiments import ROOT, Run, config_name
 from scheduling import execute
 from step_costs import relative_cost
@@ -122,7 +123,7 @@ class Comparison:
         for number, (method, some) in enumerate(tried.items()):
             scores = {}
             for row in some:
-                result = json.loads(self.run(row, seed).result.read_text())
+                result = read_result(self.run(row, seed).result)
                 if metric not in result.get('validation', {}):
                     raise SystemExit(f'{row} was not validated in training, so nothing can be '
                                      'chosen; give the config a val_dataloader')  # fmt: skip
@@ -192,7 +193,7 @@ class Comparison:
 
     def metric(self, seed: int, method: str = ALONE) -> str:
         """The stock metric of the results."""
-        known = json.loads(self.run(method, seed).result.read_text())['metrics']
+        known = read_result(self.run(method, seed).result)['metrics']
         numbers = [name for name, value in known.items() if isinstance(value, (int, float))]
         return next((name for name in METRICS if name in known), numbers[0])
 

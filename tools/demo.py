@@ -6,9 +6,9 @@ delete work_dirs/ to start anew.
 """
 
 import argparse
-import json
 
 from draw_comparison import draw
+from results import read_result
 from run_experiments import CONFIGS, WORK, Run, execute
 
 PAIRS = {
@@ -32,7 +32,7 @@ def main() -> None:
         raise SystemExit('\n\n'.join(failures))
 
     metric, factor, unit = METRICS[task]
-    scores = [factor * json.loads(run.result.read_text())['metrics'][metric] for run in runs]
+    scores = [factor * read_result(run.result)['metrics'][metric] for run in runs]
     print(f'\n{"":24s}{unit:>8s}{"gain":>8s}')
     for title, score in zip(TITLES, scores, strict=True):
         gain = f'{score - scores[1]:+.2f}' if score is scores[2] else ''

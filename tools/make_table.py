@@ -12,7 +12,6 @@ before each: tools/make_table.py --refresh FILE… writes what follows it anew.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
 import shlex
@@ -22,6 +21,7 @@ from statistics import mean, stdev
 
 from by_method import ALONE
 from plans import PlanParser, add_run_arguments
+from results import read_result
 from run_experiments import Run, config_name, planned_runs
 from scipy.stats import t as student_t
 
@@ -73,8 +73,8 @@ def read(row: Run, seeds: Iterable[int]) -> dict[int, dict]:
     for seed in seeds:
         result = row.result.with_name(f'seed-{seed}.json')
         if result.exists():
-            found[seed] = json.loads(result.read_text())
-            if found[seed]['hash'] != row.hash:
+            found[seed] = read_result(result)
+            if found[seed].get('hash') != row.hash:
                 raise ValueError(
                     f'{result} was made with other settings than {row.name} has now; '
                     'run tools/run_experiments.py again')
@@ -92,7 +92,7 @@ def teacher_row(rows: Sequence[Run]) -> tuple[str, dict] | None:
         if run.teacher is not None and run.teacher.exists():
             files = sorted((run.results / config_name(run.teacher)).glob('seed-*.json'))
             if files:
-                return run.teacher.stem, json.loads(files[0].read_text())
+                return run.teacher.stem, read_result(files[0])
     return None
 
 

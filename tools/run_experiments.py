@@ -32,6 +32,7 @@ from by_method import run_name, with_method
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from plans import RESULTS, ROOT, PlanParser, add_run_arguments
+from results import read_result
 from scheduling import execute
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
@@ -107,7 +108,7 @@ class Run:
 
     def done(self) -> bool:
         """Whether a result of these very settings is there."""
-        return self.result.exists() and json.loads(self.result.read_text())['hash'] == self.hash
+        return self.result.exists() and read_result(self.result).get('hash') == self.hash
 
     def planned(self) -> float:
         """Steps that the config asks for, those with a teacher at twice the price."""
@@ -117,7 +118,7 @@ class Run:
     def known_seconds(self) -> float | None:
         """What training took in results of this name, of whatever seed and machine."""
         for folder in (self.results, RESULTS):
-            found = [json.loads(path.read_text()).get('train_seconds')
+            found = [read_result(path).get('train_seconds')
                      for path in (folder / self.name).glob('seed-*.json')]
             found = [seconds for seconds in found if seconds]
             if found:
@@ -291,7 +292,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped; the same command goes on'))
-    failures = execute(planned_runs(args, args.seeds), args.jobs, args.threads)
+    try:
+        failures = execute(planned_runs(args, args.seeds), args.jobs, args.threads)
+    except ValueError as error:  # a result file that is none
+        raise SystemExit(str(error)) from error
     if failures:
         raise SystemExit('\n\n'.join(failures))
 

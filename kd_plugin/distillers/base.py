@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from kd_plugin.losses.class_axes import LogitLoss
+from kd_plugin.losses.class_axes import LogitLoss, pick
 from kd_plugin.methods import config_text, make_plan
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import find_module
@@ -18,11 +18,13 @@ from kd_plugin.teacher import Renormalization, build_model, build_teacher, curre
 from kd_plugin.teacher.acclimation import Acclimation
 from kd_plugin.teacher.idle import StandIn
 
+from .arguments import check_logit_taps, check_names, check_scope, check_types
 from .checkpoints import Checkpoints, keep_student_keys
 from .class_map import read_class_names
 from .compiling import compile_parts, read_options
 from .entry import Entry
 from .inference import builds_for_inference
+from .nonfinite import CHOICES, Nonfinite
 from .step import TrainingStep
 from .trial import try_out
 from .viewing import read_views
@@ -67,6 +69,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             compared on the classes that both have.
         views: Virtual views of each batch, see :func:`kd_plugin.distillers.viewing.read_views`;
             an empty dict takes its defaults, None makes none.
+        nonfinite: What becomes of a distillation loss that is NaN or infinite: ``'stop'``,
+            training ends by an error that names entry and iteration; ``'skip'``, the
+            iteration makes no step; ``'zero'``, the step is made without that loss.
         data_preprocessor: For a student whose dict has none. A runner hands over the one at the
             top level of its config.
 
@@ -77,35 +82,41 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
     #: Registry scope where no program is running.
     scope: str
 
-    def __new__(cls, student: dict | None = None, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # Copies are made without arguments.
+        student = args[0] if args else kwargs.get('student')
         if isinstance(student, dict) and builds_for_inference():
             if kwargs.get('data_preprocessor') is not None:
                 student = {'data_preprocessor': kwargs['data_preprocessor'], **student}
             return build_model(student, current_scope(cls.scope))
+        if args or kwargs:  # inference functions add some of a plain model's
+            check_names(cls, args, kwargs)
         return super().__new__(cls)
 
     def __init__(
         self, student: dict, teacher: dict, distill: str | dict | list[dict],
         acclimation: dict | None = None, classes: dict | None = None, views: dict | None = None,
-        data_preprocessor: dict | None = None,
+        nonfinite: str = 'stop', data_preprocessor: dict | None = None,
     ) -> None:  # fmt: skip
-        _check_types(student, teacher, distill, acclimation, views)
+        pick('model.nonfinite', nonfinite, CHOICES)
+        check_types(student, teacher, distill, acclimation, views)
         scope = current_scope(self.scope)
         if data_preprocessor is not None:
             student = {'data_preprocessor': data_preprocessor, **student}
         # The student first and alone: it must meet the random state of plain training.
-        built = build_model(student, scope)
+        built = build_model(student, scope, 'model.student')
         if isinstance(built, BaseDistiller):
             raise ValueError(
                 "model.student is itself a distiller; write the plain student's dict, and all "
                 'entries in one distill list (one teacher at a time)'
             )
+        check_scope(self.scope, 'model.student', built)
         super().__init__(data_preprocessor=built.data_preprocessor)
         self.student = built
         with preserved_random_state():
             model = build_teacher(teacher, self.scope)
             self.left_out: list[str] = []  # of a method, and why
+            check_scope(self.scope, 'teacher.config', model)
             if not isinstance(distill, (list, tuple)):
                 plan = make_plan(distill, built, model, self.scope)
                 distill = plan.entries
@@ -116,7 +127,15 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             self.entries = nn.ModuleList(Entry(options) for options in distill)
             names = [entry.name for entry in self.entries]
             if len(set(names)) < len(names):
-                raise ValueError(f'distill entries need names of their own, got {names}')
+                raise ValueError(
+                    f'distill entries need names of their own, got {names}; rename those that are '
+                    'alike'
+                )
+            if acclimation is not None and 'acclimation' in names:
+                raise ValueError(
+                    "loss_acclimation is the loss of acclimation; give the distill entry "
+                    "'acclimation' another name"
+                )
             renormalize = Renormalization(built.data_preprocessor, model.data_preprocessor)
             # Not a registered submodule, see _Frozen.
             self.__dict__['_frozen'] = _Frozen(model, renormalize, teacher)
@@ -135,6 +154,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             }  # fmt: skip
             self._find_foreground()
             try_out(self)
+        self.nonfinite = Nonfinite(nonfinite, {
+            'loss_acclimation': [],
+            **{entry.key: [entry.loss, entry.losses] for entry in self.entries}})
         if teacher.get('compile'):
             self._compile_teacher(**read_options(teacher['compile']))
         self._register_state_dict_hook(keep_student_keys)
@@ -155,6 +177,8 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
                     find_module(getattr(self, owner), path)
                 except ValueError as error:
                     raise ValueError(f"distill entry '{entry.name}': {owner} {error}") from error
+            if isinstance(entry.loss, LogitLoss):
+                check_logit_taps(entry)
             self._check_sides(entry)
 
     def _check_views(self) -> None:
@@ -237,43 +261,6 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
         """Let the entries' schedules know how far training is."""
         for entry in self.entries:
             entry.factor = entry.schedule(iteration)
-
-
-def _check_types(
-    student: Any, teacher: Any, distill: Any, acclimation: Any, views: Any
-) -> None:
-    """Refuse what is no dict where one is wanted.
-
-    Raises:
-        ValueError: With what to write instead.
-    """
-    if not isinstance(student, dict):
-        raise ValueError(
-            f"model.student is {student!r}; write the model's dict: with the student's config as "
-            '_base_, student={{_base_.model}}'
-        )
-    if isinstance(teacher, (list, tuple)):
-        raise ValueError(
-            f'model.teacher is a list of {len(teacher)}; one teacher teaches: write '
-            "teacher=dict(config='…', checkpoint='…')"
-        )
-    if not isinstance(teacher, dict):
-        raise ValueError(
-            f"model.teacher is {teacher!r}; write teacher=dict(config='…', checkpoint='…')"
-        )
-    if acclimation is not None and not isinstance(acclimation, dict):
-        raise ValueError(
-            f'model.acclimation is {acclimation!r}; write dict() for its defaults, or leave it out'
-        )
-    if views is not None and not isinstance(views, dict):
-        raise ValueError(
-            f'model.views is {views!r}; write dict() for its defaults, or leave it out')
-    entries = isinstance(distill, (list, tuple)) and all(isinstance(e, dict) for e in distill)
-    if (not distill and views is None) or not (entries or isinstance(distill, (str, dict))):
-        raise ValueError(
-            f"model.distill is {distill!r}; write a method's name, such as 'dist-plus', or a list "
-            'of entries, such as [dict(name=…, student=…, teacher=…, loss=dict(type=…))]'
-        )
 
 
 def _hooked(model: nn.Module, paths: Iterable[str]) -> set[nn.Module]:

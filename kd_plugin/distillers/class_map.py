@@ -8,6 +8,10 @@ import torch
 from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_keys, closest
+
+_SIDES = ('student', 'teacher')
+
 
 def class_names(classes: str | Sequence[str], scope: str) -> list[str]:
     """The names in the order of a head's outputs.
@@ -25,15 +29,21 @@ def class_names(classes: str | Sequence[str], scope: str) -> list[str]:
             dataset = registry.get(classes)
         found = getattr(dataset, 'METAINFO', {}).get('classes')
         if found is None:
+            near = closest(classes, registry.module_dict) or 'CocoDataset'
             raise ValueError(
                 f'{classes!r} is no registered data set with classes; write one, such as '
-                "'CocoDataset', or the list of class names"
+                f'{near!r}, or the list of class names'
             )
         classes = found
-    names = list(classes)
+    names = list(classes) if isinstance(classes, (list, tuple)) else [classes]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"class names {classes!r} are no list of strings; write ['cat', 'dog', …], in the "
+            "order of the head's outputs, or a data set's name, such as 'CocoDataset'"
+        )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f'class names {twice} are there more than once')
+        raise ValueError(f'class names {twice} are there more than once; write each once')
     return names
 
 
@@ -45,9 +55,17 @@ def read_class_names(options: dict | None, scope: str) -> dict[str, list[str]] |
     """
     if options is None:
         return None
-    if set(options) != {'student', 'teacher'}:
-        raise ValueError(f"classes takes ['student', 'teacher'], got {sorted(options)}")
-    return {side: class_names(options[side], scope) for side in ('student', 'teacher')}
+    if not isinstance(options, dict):
+        raise ValueError(
+            f"model.classes is {options!r}; write dict(student=['cat', …], teacher='CocoDataset')")
+    check_keys('model.classes', options, _SIDES, required=_SIDES)
+    names = {}
+    for side in _SIDES:
+        try:
+            names[side] = class_names(options[side], scope)
+        except ValueError as error:
+            raise ValueError(f'model.classes.{side}: {error}') from error
+    return names
 
 
 class ClassMap(nn.Module):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from torch import nn
+
+from kd_plugin.checking import check_keys
 
 
 def compile_parts(model: nn.Module, fixed: Collection[nn.Module], **options: Any) -> list[str]:
@@ -40,14 +44,17 @@ def read_options(compile: dict | bool) -> dict:
     """The keyword arguments for ``torch.compile`` that a ``compile`` option stands for.
 
     Raises:
-        ValueError: It is neither a truth value nor a dict.
+        ValueError: It is neither a truth value nor a dict, or has options that torch has not.
     """
     if not isinstance(compile, (bool, dict)):
         raise ValueError(
             f'compile={compile!r} is a {type(compile).__name__}; write compile=True, or a dict of '
             "options for torch.compile, such as dict(mode='reduce-overhead')"
         )
-    return {} if isinstance(compile, bool) else dict(compile)
+    if isinstance(compile, bool):
+        return {}
+    check_keys('compile', compile, [*inspect.signature(torch.compile).parameters][1:] + ['target'])
+    return dict(compile)
 
 
 def _is_called(module: nn.Module) -> bool:

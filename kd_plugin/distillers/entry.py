@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.logging import print_log
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin.aligners import build_aligners
+from kd_plugin.checking import check_keys, one_line
+from kd_plugin.losses import AcclimationLoss
+from kd_plugin.losses.build import build_loss
 from kd_plugin.losses.layered import LayeredLoss
 
 from .class_map import ClassMap
@@ -48,17 +50,13 @@ class Entry(nn.Module):
 
     def __init__(self, options: dict) -> None:
         super().__init__()
-        unknown = sorted(set(options) - set(_OPTIONS))
-        missing = sorted(set(_REQUIRED) - set(options))
-        if unknown or missing:
-            raise ValueError(
-                f'a distill entry takes {list(_OPTIONS)}; '
-                f'unknown: {unknown}, missing: {missing} in {dict(options)}'
-            )
+        called = f' {options["name"]!r}' if 'name' in options else f', {dict(options)},'
+        check_keys(f'distill entry{called}', options, _OPTIONS, _REQUIRED)
         self.name = options['name']
         if not isinstance(self.name, str) or not re.fullmatch(r'\w+', self.name):
             raise ValueError(
-                f'distill entry name {self.name!r} must be letters, digits and underscores'
+                f'distill entry name {self.name!r} must be letters, digits and underscores; write '
+                "name='dist', say, whose loss is logged as loss_dist"
             )
         self.student, self.teacher = options['student'], options['teacher']
         for side, path in (('student', self.student), ('teacher', self.teacher)):
@@ -69,18 +67,18 @@ class Entry(nn.Module):
                 )
         self.aligner = options.get('aligner')
         try:
-            self.schedule = Schedule(options.get('schedule') or [(0, 1)])
+            given = options.get('schedule')
+            self.schedule = Schedule([(0, 1)] if given is None else given)
         except ValueError as error:
             raise ValueError(f"distill entry '{self.name}': {error}") from error
         self.factor = self.schedule(0)
         self.levels = Levels(self.name, self.student, self.teacher, options.get('levels'))
-        try:
-            self.loss = MODELS.build(options['loss'])
-        except (KeyError, TypeError, ValueError) as error:
+        self.loss = build_loss(f"distill entry '{self.name}': loss", options['loss'])
+        if isinstance(self.loss, AcclimationLoss):
             raise ValueError(
-                f"distill entry '{self.name}': loss={options['loss']!r} cannot be built "
-                f"({error}); write dict(type='DISTLoss', …) or another registered loss"
-            ) from error
+                f"distill entry '{self.name}': AcclimationLoss teaches the teacher and not the "
+                "student; write acclimation=dict() beside distill, and here DISTLoss, say"
+            )
         self.aligners = nn.ModuleList()
         self.losses = nn.ModuleList()  # one a level, where the loss has layers of its own
         self.classes: int | None = None  # that are compared, where the student's head says so
@@ -181,6 +179,12 @@ class Entry(nn.Module):
                 self(aligned, teacher)
         except ValueError as error:
             raise ValueError(f'{found}: {error}') from error
+        except Exception as error:  # a loss of somebody else's, which takes something else
+            raise ValueError(
+                f'{found}, and {type(self.loss).__name__} cannot be taken between them '
+                f"({type(error).__name__}: {one_line(error)}); write a loss whose forward takes "
+                "the student's and the teacher's tensor"
+            ) from error
         if getattr(self.loss, 'loss_weight', 1) == 0:
             # Its gradient would be zero, and a zero gradient still counts in a clipped norm.
             self.requires_grad_(False)

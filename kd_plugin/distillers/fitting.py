@@ -48,6 +48,13 @@ def fit(
         usual = _in_evaluation(distiller, student, entry, images, rois)
     entry.levels.choose(calls, usual, len(teacher))
     learnt = entry.levels.pick(calls)
+    for side, tensors in (('student', learnt), ('teacher', teacher)):
+        if any(tensor.ndim < 2 for tensor in tensors):
+            raise ValueError(
+                f"distill entry '{entry.name}': {side} '{getattr(entry, side)}' gives "
+                f'{[list(tensor.shape) for tensor in tensors]}, no rows or maps; tap a layer, not '
+                'a loss'
+            )
     check_trainable(entry, learnt)
     classes = {
         'student': class_count(distiller.student, entry.student),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from kd_plugin.checking import check_number
+
 
 class Schedule:
     """A factor of a loss over the iterations: straight lines between points, constant outside.
@@ -12,7 +14,7 @@ class Schedule:
     stops. Where it is 0 the teacher does not run for the entry.
 
     Args:
-        points: (iteration, factor) pairs, iterations ascending, factors >= 0.
+        points: (iteration, factor) pairs, iterations ascending, both >= 0.
 
     Raises:
         ValueError: Anything else.
@@ -21,13 +23,15 @@ class Schedule:
     def __init__(self, points: list[tuple[int, float]]) -> None:
         try:
             iterations, self.factors = zip(*points, strict=True)
-            fits = list(iterations) == sorted(iterations) and min(self.factors) >= 0
+            fits = list(iterations) == sorted(iterations)
+            for number in (*iterations, *self.factors):
+                check_number('', number)
         except (TypeError, ValueError):
             fits = False
         if not fits:
             raise ValueError(
                 f'schedule={points!r}; write (iteration, factor) pairs, iterations ascending and '
-                'factors not negative, such as [(0, 0), (500, 1)]'
+                'neither negative, such as [(0, 0), (500, 1)]'
             )
         self.iterations = iterations
 

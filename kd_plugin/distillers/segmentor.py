@@ -35,6 +35,9 @@ class SegmentorDistiller(BaseDistiller):
             compared on the classes that both have.
         views: Virtual views of each batch, see :func:`kd_plugin.distillers.viewing.read_views`;
             an empty dict takes its defaults, None makes none.
+        nonfinite: What becomes of a distillation loss that is NaN or infinite: ``'stop'``,
+            training ends by an error that names entry and iteration; ``'skip'``, the
+            iteration makes no step; ``'zero'``, the step is made without that loss.
         data_preprocessor: For a student whose dict has none. A runner hands over the one at the
             top level of its config.
 

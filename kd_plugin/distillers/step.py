@@ -69,26 +69,32 @@ class TrainingStep(Reading):
                 self.student, images, data_samples, relates, heard, boxes, **kwargs)
             losses.update(of_view(viewed.losses, self.view_weight))
             virtual = self._tell(viewed, images, data_samples, relates, {})
+        guard = self.nonfinite
+        guard.seen.clear()
         for entry in self.entries:
             if entry.key in losses:
                 raise ValueError(
                     f"the student has a loss '{entry.key}' of its own; "
                     f"give the distill entry '{entry.name}' another name"
                 )
-            tapped = compared.get(entry.name)
+            tapped = guard.before(entry.key, compared.get(entry.name))
             if tapped is None:  # no boxes in this batch, or it rests
                 zero = _with_graph(own, inputs) if entry.factor else inputs.new_zeros(())
                 losses[entry.key] = entry.nothing(zero)
             elif entry.draws_rows:
                 losses[entry.key] = entry.over_views(
-                    tapped, virtual.get(entry.name), self._foreground(entry, tapped))
+                    tapped, guard.before(entry.key, virtual.get(entry.name)),
+                    self._foreground(entry, tapped))
             else:
                 losses[entry.key] = entry(
                     tapped.student, [level.detach() for level in tapped.teacher],
                     tapped.targets if entry.needs_target else None)  # fmt: skip
+            losses[entry.key] = guard.after(entry.key, losses[entry.key])
             if self.acclimates(entry):
-                losses['loss_acclimation'] = (
-                    self.acclimation.nothing() if tapped is None else self.acclimation(*tapped))
+                key = 'loss_acclimation'
+                tapped = guard.before(key, compared.get(entry.name))
+                losses[key] = guard.after(key, (
+                    self.acclimation.nothing() if tapped is None else self.acclimation(*tapped)))
         return losses
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_keys, check_number
 from kd_plugin.rng import seeded_random_state
 from kd_plugin.teacher.renormalize import statistics, swaps_channels
 from kd_plugin.views import VirtualViews
@@ -30,13 +31,9 @@ def read_views(options: dict | None, preprocessor: nn.Module) -> tuple[VirtualVi
     """
     if options is None:
         return None, 0.0
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        raise ValueError(f'views takes {list(_OPTIONS)}; unknown: {unknown}')
+    check_keys('views', options, _OPTIONS)
     options = dict(options)
-    weight = options.pop('task_weight', 1.0)
-    if not isinstance(weight, (int, float)) or weight < 0:
-        raise ValueError(f'views.task_weight={weight!r}; write a number, 0 or more')
+    weight = check_number('views.task_weight', options.pop('task_weight', 1.0))
     mean, std = statistics(preprocessor)
     views = VirtualViews(mean.clone(), std.clone(), swaps_channels(preprocessor), **options)
     if weight:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_number
+
 from .maps import check_maps, wide
 
 
@@ -37,7 +39,7 @@ class ChannelWiseLoss(nn.Module):
         loss_weight: Factor of the result.
 
     Raises:
-        ValueError: A tau that is not positive.
+        ValueError: A tau that is not positive, or a negative weight.
 
     Example:
         >>> import torch
@@ -49,10 +51,8 @@ class ChannelWiseLoss(nn.Module):
 
     def __init__(self, tau: float = 1.0, loss_weight: float = 1.0) -> None:
         super().__init__()
-        if not tau > 0:
-            raise ValueError(f'tau must be positive, got {tau}')
-        self.tau = tau
-        self.loss_weight = loss_weight
+        self.tau = check_number('tau', tau, above=True)
+        self.loss_weight = check_number('loss_weight', loss_weight)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Weighted divergence of two maps.

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_count, check_number, closest
+
+from .maps import wide
+
 ACTIVATIONS = ('softmax', 'sigmoid')
+# Its square and sums of that are finite in fp32.
+LARGEST = 1e15
 
 
 def pick(option: str, value: str, table: dict | tuple) -> str:
     """``value``, or a ValueError that lists what ``option`` may be."""
-    if value not in table:
-        raise ValueError(f'{option}={value!r} is unknown; write one of {sorted(table)}')
+    if not isinstance(value, str) or value not in table:
+        near = closest(value, table)
+        hint = f'{near!r}, or another of' if near else 'one of'
+        raise ValueError(f'{option}={value!r} is unknown; write {hint} {sorted(table)}')
     return value
 
 
@@ -101,9 +108,14 @@ def rows_with_target(
     return rows[0][keep], rows[1][keep], target[keep]
 
 
+def bounded(logits: Tensor) -> Tensor:
+    """Infinite logits as very large ones: certainty (a masked class, say), and no NaN."""
+    return logits.clamp(-LARGEST, LARGEST)
+
+
 def probabilities(logits: Tensor, activation: str, tau: float) -> Tensor:
     """Softmax over the classes or sigmoid of ``logits / tau``, in fp32."""
-    scaled = (logits if logits.dtype == torch.float64 else logits.float()) / tau
+    scaled = bounded(wide(logits) / tau)
     return scaled.softmax(class_dim(logits)) if activation == 'softmax' else scaled.sigmoid()
 
 
@@ -118,6 +130,9 @@ class LogitLoss(nn.Module):
         ignore_index: Leave out rows whose target has this value; None keeps all rows and needs
             no target.
         loss_weight: Factor of the result.
+
+    Raises:
+        ValueError: An option outside of its range.
     """
 
     def __init__(
@@ -129,14 +144,17 @@ class LogitLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if not tau > 0:
-            raise ValueError(f'tau must be positive, got {tau}')
-        self.tau = tau
+        self.tau = check_number('tau', tau, above=True)
         self.activation = pick('activation', activation, ACTIVATIONS)
+        if num_classes is not None:
+            check_count('num_classes', num_classes)
+        if ignore_index is not None and type(ignore_index) is not int:
+            raise ValueError(
+                f'ignore_index={ignore_index!r}; write the number of a class, or None')
         # Not 'num_classes': mmdet's NumClassCheckHook takes any module that has it for a head.
         self.classes = num_classes
         self.ignore_index = ignore_index
-        self.loss_weight = loss_weight
+        self.loss_weight = check_number('loss_weight', loss_weight)
 
     @property
     def needs_target(self) -> bool:

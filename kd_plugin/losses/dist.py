@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from kd_plugin import fused
+from kd_plugin.checking import check_number
 from kd_plugin.functional import cosine_distance, kl_distance, pearson_distance
 
 from .class_axes import LogitLoss, class_dim, classes_second, pick, probabilities, row_dims
@@ -36,8 +37,8 @@ class DISTLoss(LogitLoss):
             process with the whole batch would. They exchange some sums for each class, no logits.
 
     Raises:
-        ValueError: An unknown activation or relation, a tau that is not positive, or a
-            global_batch of another relation than Pearson's.
+        ValueError: An unknown activation or relation, a tau that is not positive, a
+            negative weight, or a global_batch of another relation than Pearson's.
 
     Example:
         >>> import torch
@@ -62,12 +63,14 @@ class DISTLoss(LogitLoss):
         global_batch: bool = False,
     ) -> None:
         super().__init__(tau, activation, num_classes, ignore_index, loss_weight)
+        if not isinstance(global_batch, bool):
+            raise ValueError(f'global_batch={global_batch!r}; write True or False')
         self.global_batch = global_batch
         if global_batch and relation != 'pearson':
             raise ValueError(
                 f"global_batch=True goes with relation='pearson' alone, got {relation!r}")
-        self.inter_weight = inter_weight
-        self.intra_weight = intra_weight
+        self.inter_weight = check_number('inter_weight', inter_weight)
+        self.intra_weight = check_number('intra_weight', intra_weight)
         self.relation = pick('relation', relation, RELATIONS)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None) -> Tensor:

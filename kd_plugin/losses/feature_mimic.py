@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_number
+
 
 @MODELS.register_module()
 class FeatureMimicLoss(nn.Module):
@@ -13,6 +15,9 @@ class FeatureMimicLoss(nn.Module):
 
     Args:
         loss_weight: Factor of the result.
+
+    Raises:
+        ValueError: A negative weight.
 
     Example:
         >>> import torch
@@ -22,7 +27,7 @@ class FeatureMimicLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
-        self.loss_weight = loss_weight
+        self.loss_weight = check_number('loss_weight', loss_weight)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Weighted error of two tensors of one shape, a scalar >= 0; 0 where they are empty.

@@ -6,6 +6,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin import fused
+from kd_plugin.checking import check_number
 from kd_plugin.functional import (
     channel_distance,
     cosine_distance,
@@ -30,7 +31,7 @@ class FeatureRelationLoss(nn.Module):
         loss_weight: Factor of the result.
 
     Raises:
-        ValueError: An unknown relation.
+        ValueError: An unknown relation, or a negative weight.
 
     Example:
         >>> import torch
@@ -48,10 +49,10 @@ class FeatureRelationLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.channel_weight = channel_weight
-        self.spatial_weight = spatial_weight
+        self.channel_weight = check_number('channel_weight', channel_weight)
+        self.spatial_weight = check_number('spatial_weight', spatial_weight)
         self.relation = pick('relation', relation, RELATIONS)
-        self.loss_weight = loss_weight
+        self.loss_weight = check_number('loss_weight', loss_weight)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Weighted distance of two feature maps.

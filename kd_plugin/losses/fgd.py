@@ -7,6 +7,8 @@ from mmengine.model import constant_init, kaiming_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_number
+
 from .layered import LayeredLoss
 
 
@@ -109,7 +111,7 @@ class FGDLoss(LayeredLoss):
         channels: See :class:`~kd_plugin.losses.layered.LayeredLoss`.
 
     Raises:
-        ValueError: A tau that is not positive.
+        ValueError: A tau that is not positive, or a negative weight.
 
     Example:
         >>> student, teacher = torch.randn(2, 2, 64, 20, 30)
@@ -131,14 +133,12 @@ class FGDLoss(LayeredLoss):
         channels: int | None = None,
     ) -> None:
         super().__init__(channels)
-        if not tau > 0:
-            raise ValueError(f'tau must be positive, got {tau}')
-        self.foreground_weight = foreground_weight
-        self.background_weight = background_weight
-        self.attention_weight = attention_weight
-        self.context_weight = context_weight
-        self.tau = tau
-        self.loss_weight = loss_weight
+        self.foreground_weight = check_number('foreground_weight', foreground_weight)
+        self.background_weight = check_number('background_weight', background_weight)
+        self.attention_weight = check_number('attention_weight', attention_weight)
+        self.context_weight = check_number('context_weight', context_weight)
+        self.tau = check_number('tau', tau, above=True)
+        self.loss_weight = check_number('loss_weight', loss_weight)
         if channels is not None:
             self.build(channels)
 

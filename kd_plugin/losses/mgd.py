@@ -8,6 +8,8 @@ from mmengine.dist import get_rank
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_number
+
 from .class_axes import pick
 from .layered import LayeredLoss
 
@@ -35,7 +37,7 @@ class MGDLoss(LayeredLoss):
         channels: See :class:`~kd_plugin.losses.layered.LayeredLoss`.
 
     Raises:
-        ValueError: A ratio outside [0, 1), or something else to mask.
+        ValueError: A ratio outside [0, 1), a negative weight, or something else to mask.
 
     Example:
         >>> student, teacher = torch.randn(2, 2, 64, 20, 30)
@@ -53,11 +55,11 @@ class MGDLoss(LayeredLoss):
         channels: int | None = None,
     ) -> None:
         super().__init__(channels)
-        if not 0 <= mask_ratio < 1:
-            raise ValueError(f'mask_ratio must be in [0, 1), got {mask_ratio}')
+        if check_number('mask_ratio', mask_ratio, most=1.0) == 1:
+            raise ValueError('mask_ratio=1 masks everything; write a number from 0 to below 1')
         self.mask_ratio = mask_ratio
         self.masked = pick('masked', masked, MASKED)
-        self.loss_weight = loss_weight
+        self.loss_weight = check_number('loss_weight', loss_weight)
         self.seed = self.steps = 0
         if channels is not None:
             self.build(channels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_number
 from kd_plugin.functional import pearson_distance
 
 from .maps import check_maps, wide
@@ -40,6 +41,9 @@ class PKDLoss(nn.Module):
     Args:
         loss_weight: Factor of the result.
 
+    Raises:
+        ValueError: A negative weight.
+
     Example:
         >>> import torch
         >>> student = torch.randn(2, 256, 20, 30)
@@ -50,7 +54,7 @@ class PKDLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
-        self.loss_weight = loss_weight
+        self.loss_weight = check_number('loss_weight', loss_weight)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Weighted error of two maps.

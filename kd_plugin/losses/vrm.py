@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_count, check_number
 from kd_plugin.edges import (
     DISTANCES,
     balanced_rows,
@@ -20,7 +21,15 @@ from kd_plugin.edges import (
 )
 from kd_plugin.rng import RandomStream
 
-from .class_axes import LogitLoss, class_dim, classes_second, pick, probabilities, split_classes
+from .class_axes import (
+    LogitLoss,
+    bounded,
+    class_dim,
+    classes_second,
+    pick,
+    probabilities,
+    split_classes,
+)
 
 Levels = Tensor | Sequence[Tensor]
 _ENTROPIES = ('cross', 'joint')
@@ -104,15 +113,11 @@ class VRMLoss(LogitLoss):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__(activation=activation, num_classes=num_classes, loss_weight=loss_weight)
-        if type(samples) is not int or samples < 2:
-            raise ValueError(f'samples={samples!r}; write how many boxes or pixels to draw, >= 2')
-        if not 0 <= percentile <= 100:
-            raise ValueError(f'percentile={percentile!r}; write a number from 0 to 100 (all)')
-        self.inter_sample_weight = inter_sample_weight
-        self.inter_class_weight = inter_class_weight
-        self.vertex_weight = vertex_weight
-        self.samples = samples
-        self.percentile = percentile
+        self.inter_sample_weight = check_number('inter_sample_weight', inter_sample_weight)
+        self.inter_class_weight = check_number('inter_class_weight', inter_class_weight)
+        self.vertex_weight = check_number('vertex_weight', vertex_weight)
+        self.samples = check_count('samples', samples, least=2)
+        self.percentile = check_number('percentile', percentile, most=100)
         self.entropy = pick('entropy', entropy, _ENTROPIES)
         self.needs_views = cross_view
         self.adapts = adaptor
@@ -252,7 +257,7 @@ def _take(levels: list[Tensor], rows: Tensor) -> Tensor:
         count = level.shape[0] * length
         if count:
             own = (rows - first).clamp(0, count - 1)
-            found = widen(level[own // length, :, own % length])
+            found = bounded(widen(level[own // length, :, own % length]))
             within = (rows >= first) & (rows < first + count)
             taken = taken + found.where(within[:, None], 0)
         first += count

@@ -13,17 +13,18 @@ module that ``custom_imports`` names::
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import Any
 
 from mmengine.registry import MODELS
 from torch import nn
 
+from kd_plugin.checking import closest
+
 from . import rivals, vrm  # noqa: F401  (register their methods)
 from .options import read
 from .pair import Pair, Plan, describe
-from .papers import METHODS
+from .papers import METHODS, known_options
 from .survey import LogitTap, Survey, survey
 
 __all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'check_name', 'config_text',
@@ -55,7 +56,12 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
     except TypeError as error:
         if 'unexpected keyword' not in str(error):
             raise
-        raise ValueError(f'distill: the method {name!r} takes other options: {error}') from error
+        unknown = str(error).rpartition('argument')[2].strip(" '")
+        near = closest(unknown, known_options(name))
+        raise ValueError(
+            f'distill: the method {name!r} takes other options: {unknown!r} is none of '
+            f'{known_options(name)}{f"; write {near!r}" if near else ""}'
+        ) from error
     if not isinstance(plan.acclimation, (dict, type(None))):
         raise ValueError(f'distill={name!r} takes acclimation=dict(…), got {plan.acclimation!r}')
     if not plan.entries and plan.views is None:
@@ -89,10 +95,10 @@ def check_name(name: str | None) -> None:
         ValueError: With the names that there are.
     """
     known = sorted(METHODS.module_dict)
-    if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1)
+    if not isinstance(name, str) or name not in known:
+        near = closest(name, known)
         raise ValueError(
-            f'distill={name!r} is no method; {f"write {close[0]!r}, or one" if close else "one"} '
+            f'distill={name!r} is no method; write {f"{near!r}, or one" if near else "one"} '
             f'of {known}, or a list of entries'
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 from mmengine.registry import Registry
@@ -90,8 +91,18 @@ def _method(name: str, logits: Any, features: str | None, acclimates: bool = Fal
             entries = entries + pair.features(_FEATURES[features])
         return Plan(entries, acclimation, pair.notes)
 
+    # For what is said of other options.
+    make.options = [*signature(logits or _no_logits).parameters][1:]  # type: ignore[attr-defined]
     make.__name__ = name.replace('-', '_')
     METHODS.register_module(name, module=make)
+
+
+def known_options(name: str) -> list[str]:
+    """The names of a method's options, as far as its function says them."""
+    make = METHODS.module_dict[name]
+    own = [one.name for one in signature(make).parameters.values()
+           if one.kind is not one.VAR_KEYWORD]  # fmt: skip
+    return own[1:] + getattr(make, 'options', [])
 
 
 _method('kd', _kd, None)

@@ -21,6 +21,7 @@ from kd_plugin.runner.optimizer import build_with_groups
 
 from .distillation_hook import DistillationHook
 from .frozen_teacher_hook import FrozenTeacherHook
+from .nonfinite_hook import NonfiniteHook
 from .stop_hook import StopHook, stoppable
 from .student_files import LastStudentHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
@@ -176,7 +177,7 @@ def _add_hooks(runner: Runner | FlexibleRunner) -> None:
             'EMAHook does not go with FSDPStrategy and a distiller: it copies the model, and '
             "shards cannot be copied; leave it out, or write strategy=dict(type='DDPStrategy')"
         )
-    wanted = [DistillationHook, LastStudentHook, FrozenTeacherHook, StopHook]
+    wanted = [DistillationHook, LastStudentHook, FrozenTeacherHook, NonfiniteHook, StopHook]
     if model.acclimation is not None:
         wanted.append(TeacherAccuracyHook)
     for kind in wanted:

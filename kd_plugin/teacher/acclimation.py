@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_keys, check_number
+from kd_plugin.losses import AcclimationLoss
+from kd_plugin.losses.build import build_loss
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.taps import find_module
 from kd_plugin.teacher.idle import leaves, with_graph
@@ -42,22 +45,25 @@ class Acclimation(nn.Module):
 
     def __init__(self, options: dict, entries: list) -> None:
         super().__init__()
-        unknown = sorted(set(options) - set(_OPTIONS))
-        if unknown:
-            raise ValueError(f'acclimation takes {list(_OPTIONS)}; unknown: {unknown}')
+        check_keys('acclimation', options, _OPTIONS)
         logits = {entry.name: entry for entry in entries if isinstance(entry.loss, LogitLoss)}
         self.entry = options.get('entry', next(iter(logits), None))
-        if self.entry not in logits:
+        if self.entry not in list(logits):
             raise ValueError(
                 f'acclimation.entry is {self.entry!r}; write one of the entries with a loss on '
                 f'logits: {list(logits)}'
             )
         self.tap = logits[self.entry].teacher
         own = logits[self.entry].loss
-        self.lr_mult = options.get('lr_mult', 0.01)
-        defaults = dict(type='AcclimationLoss', activation=own.activation)
-        self.loss = MODELS.build({**defaults, **options.get('loss', {})})
+        self.lr_mult = check_number('acclimation.lr_mult', options.get('lr_mult', 0.01))
+        self.loss = _loss(options.get('loss', {}), own.activation)
         self.paths = options.get('modules')
+        listed = isinstance(self.paths, (list, tuple, type(None)))
+        if not listed or self.paths == [] or any(type(one) is not str for one in self.paths or ()):
+            raise ValueError(
+                f'acclimation.modules={self.paths!r}; write a list of paths in the teacher, such '
+                f'as [{self.tap!r}], or leave it out'
+            )
         self.parts = nn.ModuleDict()
         self.original: dict[str, Tensor] = {}
 
@@ -162,6 +168,28 @@ class Acclimation(nn.Module):
     def nothing(self) -> Tensor:
         """A loss of zero that still gives the teacher's parameters their gradients."""
         return sum(p.sum() * 0 for p in self.parameters())
+
+
+def _loss(options: Any, activation: str) -> AcclimationLoss:
+    """The loss that trains the modules.
+
+    Args:
+        options: In a config, of :class:`AcclimationLoss`.
+        activation: Of the entry whose logits acclimate.
+
+    Raises:
+        ValueError: Others, or another loss.
+    """
+    if isinstance(options, dict):
+        options = {'type': 'AcclimationLoss', 'activation': activation, **options}
+    own = 'AcclimationLoss', AcclimationLoss
+    if not isinstance(options, dict) or options['type'] not in own:
+        # Any other would send a gradient into the student.
+        raise ValueError(
+            f'acclimation.loss={options!r}; write options of AcclimationLoss, such as '
+            'dict(loss_weight=0.5)'
+        )
+    return build_loss('acclimation.loss', options)  # type: ignore[return-value]
 
 
 def _layers_before(teacher: nn.Module, tap: str, logits: list[Tensor]) -> list[str]:

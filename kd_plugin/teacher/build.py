@@ -5,18 +5,25 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
 import torch
+import yaml
 from mmengine.config import Config, ConfigDict
+from mmengine.fileio.handlers import yaml_handler
 from mmengine.logging import print_log
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+from kd_plugin.checking import check_keys, closest, one_line
+
 from .load import load_strictly
 
 _OPTIONS = ('config', 'checkpoint', 'dtype', 'channels_last', 'compile')
+_UNREGISTERED = re.compile(r"'?([\w.]+) is not in the \S+ registry")
 _DTYPES = (None, 'float16', 'bfloat16')
 
 
@@ -37,11 +44,14 @@ def read_config(config: str | os.PathLike | dict) -> Config:
         )
     if isinstance(config, dict):
         config = Config(dict(config) if 'model' in config else dict(model=config))
-    elif '::' in str(config):
-        # As a base, a package's config is found by import name and nothing is installed.
-        config = Config.fromstring(f'_base_ = {str(config)!r}', '.py')
-    elif os.path.isfile(config):
-        config = Config.fromfile(config)
+    elif '::' in str(config) or os.path.isfile(config):
+        try:
+            config = _parse(str(config))
+        except Exception as error:  # a config is a program, which may raise anything
+            raise ValueError(
+                f'teacher.config {str(config)!r} cannot be read ({type(error).__name__}: '
+                f"{one_line(error)}); {_advice(error)}"
+            ) from error
     else:
         raise ValueError(
             f'teacher.config {str(config)!r} is no file (looked from {os.getcwd()}); write '
@@ -52,16 +62,58 @@ def read_config(config: str | os.PathLike | dict) -> Config:
     return config
 
 
-def build_model(config: dict, scope: str) -> nn.Module:
+def _parse(config: str) -> Config:
+    """A config from a file or a package, its data formats without code."""
+    # mmengine reads YAML with a loader that builds any Python object.
+    with patch.object(yaml_handler, 'Loader', yaml.SafeLoader):
+        if '::' in config:
+            # As a base, a package's config is found by import name and nothing is installed.
+            return Config.fromstring(f'_base_ = {config!r}', '.py')
+        return Config.fromfile(config)
+
+
+def _advice(error: Exception) -> str:
+    """What to write in place of a config that cannot be read."""
+    missing = re.search(r'file "(.+)" does not exist', str(error))
+    folder = os.path.dirname(missing[1]) if missing else ''
+    if os.path.isdir(folder):
+        near = closest(os.path.basename(missing[1]), os.listdir(folder))
+        if near:
+            return f'the closest there is {near!r}'
+    return "write a config file, or 'mmdet::folder/name.py' for one of an installed package"
+
+
+def build_model(config: dict, scope: str, key: str = 'model') -> nn.Module:
     """Build a model as its own package would.
 
     Args:
         config: The model's dict.
         scope: Registry scope where neither the dict nor a running program names one.
+        key: Where the dict stands in a config, for what is said.
+
+    Raises:
+        ValueError: It cannot be built, with what its package says and the closest name.
     """
+    if not isinstance(config, dict) or 'type' not in config:
+        raise ValueError(
+            f"{key} is {str(config)[:80]}, which names no type; write a model's dict, "
+            "dict(type='RetinaNet', …)"
+        )
     scope = config.get('_scope_', scope)
-    # Some models write into the dict that they are built from.
-    return MODELS.build(ConfigDict(copy.deepcopy(config), _scope_=scope))
+    try:
+        # Some models write into the dict that they are built from.
+        return MODELS.build(ConfigDict(copy.deepcopy(config), _scope_=scope))
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        said, hint = one_line(error), ''
+        unknown = _UNREGISTERED.match(said)
+        if unknown:
+            with MODELS.switch_scope_and_registry(scope) as registry:
+                near = closest(unknown[1], registry.module_dict)
+            said = f'{unknown[1]!r} is not registered'
+            hint = f'; write {near!r}' if near else '; import what registers it (custom_imports)'
+        else:
+            said = f'{type(error).__name__}: {said}'
+        raise ValueError(f'{key} cannot be built ({said}){hint}') from error
 
 
 def current_scope(default: str) -> str:
@@ -88,18 +140,23 @@ def build_teacher(options: dict, scope: str) -> nn.Module:
     Raises:
         ValueError: An unknown option or dtype, no config, or a checkpoint that does not fit.
     """
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown or 'config' not in options:
-        found = f'unknown: {unknown}' if unknown else "'config' is missing"
-        raise ValueError(f'teacher takes the options {list(_OPTIONS)}; {found}')
+    check_keys('teacher', options, _OPTIONS, required=['config'])
     if options.get('dtype') not in _DTYPES:
         raise ValueError(f'teacher.dtype={options["dtype"]!r} is unknown; write one of {_DTYPES}')
+    checkpoint, channels_last = options.get('checkpoint'), options.get('channels_last', False)
+    if not isinstance(checkpoint, (str, os.PathLike, type(None))) or checkpoint == '':
+        raise ValueError(
+            f"teacher.checkpoint={checkpoint!r}; write the weights' path or address, or None for "
+            'random ones'
+        )
+    if not isinstance(channels_last, bool):
+        raise ValueError(f'teacher.channels_last={channels_last!r}; write True or False')
     config = read_config(options['config'])
-    if 'student' in config.model and 'teacher' in config.model:
+    if isinstance(config.model, dict) and {'student', 'teacher'} <= set(config.model):
         # The student of an earlier distillation teaches the next.
         config.model = config.model.student
-    teacher = build_model(config.model, config.get('default_scope') or scope)
-    checkpoint = options.get('checkpoint')
+    teacher = build_model(
+        config.model, config.get('default_scope') or scope, 'teacher.config: the model')
     if checkpoint is None:
         print_log(
             'The teacher has random weights: teacher.checkpoint is not set.',
@@ -108,7 +165,7 @@ def build_teacher(options: dict, scope: str) -> nn.Module:
         )
     else:
         load_strictly(teacher, checkpoint)
-    if options.get('channels_last'):
+    if channels_last:
         teacher = teacher.to(memory_format=torch.channels_last)
     return teacher.eval().requires_grad_(False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,18 +120,43 @@ def _refuse_others(file: BinaryIO, name: str) -> None:
     elif start.startswith(b'PK\x03\x04') and not zipfile.is_zipfile(file):
         what = f'is cut short at {size} bytes; {_FETCH}'
     elif start.startswith(b'PK\x03\x04'):
-        file.seek(0)
-        with zipfile.ZipFile(file) as archive:
-            names = [os.path.basename(entry) for entry in archive.namelist()]
-        if 'constants.pkl' in names:
-            what = 'is a TorchScript program; write the checkpoint that it was made from'
-        elif 'data.pkl' not in names:
-            what = f'is an archive of {names[:3]}, not a checkpoint; unpack it'
-    elif start[:3] == b'\x1f\x8b\x08' or start[257:262] == b'ustar':
+        what = _misfit_of_archive(file, size)
+    elif start[:3] == b'\x1f\x8b\x08' or _is_tar(file):
         what = 'is an archive, not a checkpoint; unpack it'
     file.seek(0)
     if what:
         raise ValueError(f'{name} {what}')
+
+
+def _misfit_of_archive(file: BinaryIO, size: int) -> str | None:
+    """Why a zip archive is no checkpoint; None where it may be one."""
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    names = [os.path.basename(entry.filename) for entry in entries]
+    if 'constants.pkl' in names:
+        return 'is a TorchScript program; write the checkpoint that it was made from'
+    if 'data.pkl' not in names:
+        return f'is an archive of {names[:3]}, not a checkpoint; unpack it'
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        return (f'has {size} bytes and unpacks to {unpacked}: torch.save packs nothing, so this '
+                'was not written by it; save it by torch.save again')  # fmt: skip
+    outside = [entry.filename for entry in entries
+               if entry.filename.startswith('/') or '..' in re.split(r'[/\\]', entry.filename)]
+    if outside:
+        return f'has an entry {outside[0]!r}, outside of itself; save it by torch.save again'
+    return None
+
+
+def _is_tar(file: BinaryIO) -> bool:
+    """Whether a file is a tar archive, of whatever age: the oldest torch wrote such."""
+    file.seek(0)
+    try:
+        with tarfile.open(fileobj=file, mode='r:'):
+            return True
+    except (tarfile.TarError, EOFError, OSError, ValueError):
+        return False
 
 
 def _explain(file: BinaryIO, name: str, error: Exception) -> str:
@@ -141,12 +167,13 @@ def _explain(file: BinaryIO, name: str, error: Exception) -> str:
                'runs it once and writes its weights alone')  # fmt: skip
     kind = re.search(r'(?:Unsupported global: GLOBAL|Unsupported class|GLOBAL) ([\w.]+)',
                      str(error))  # fmt: skip
-    if start[:1] == b'\x80' and start != _OLD_FORMAT:
+    tensors = start[8:9] == b'{'  # of safetensors, whose length may start like a pickle
+    if start[:1] == b'\x80' and start != _OLD_FORMAT and not tensors:
         return f'{name} is a pickle that torch.save did not write, and is not run; {rewrite}'
     if kind or (isinstance(error, pickle.UnpicklingError) and start[:1] in (b'\x80', b'P')):
         found = f'a pickled {kind[1]}' if kind else 'pickled calls'
         return f'{name} holds more than weights, {found}, and is not run; {rewrite}'
-    if start[:1] in (b'\x80', b'P') or start[8:9] == b'{':
+    if start[:1] in (b'\x80', b'P') or tensors:
         return f'{name} is damaged or cut short ({_line(error)}); {_FETCH}'
     return (f'{name} is no checkpoint: it starts with {start!r}; write a file of torch.save or '
             'safetensors')  # fmt: skip

@@ -43,8 +43,12 @@ def read_safetensors(file: BinaryIO) -> dict[str, Tensor]:
     try:
         header = json.loads(file.read(length))
         header.pop('__metadata__', None)
+        wanted = sum(max(0, entry['data_offsets'][1] - entry['data_offsets'][0])
+                     for entry in header.values())  # fmt: skip
+        if wanted > size - start:  # of one stretch of bytes many tensors could be made
+            raise ValueError(f'its tensors take {wanted} bytes, the file has {size - start}')
         return {name: _read(file, name, entry, start, size) for name, entry in header.items()}
-    except (AttributeError, KeyError, TypeError, UnicodeDecodeError,
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, UnicodeDecodeError,
             json.JSONDecodeError) as error:  # fmt: skip
         raise ValueError(f'its header is none of safetensors: {error!r}') from error
 

@@ -49,7 +49,7 @@ def changed(kind='retinanet', entry=None, **changes):
      'no.pth.*does not exist'),
     (lambda: changed('faster_rcnn', (0, dict(teacher='roi_head.bbox_head.fc_cls'))),
      'no module'),
-    (lambda: changed('faster_rcnn', (0, dict(teacher='neck'))), 'not both in a RoI head'),
+    (lambda: changed('faster_rcnn', (0, dict(teacher='neck'))), "teacher='neck' gives features"),
 ])  # fmt: skip
 def test_a_wrong_config_is_refused_when_built(cfg, message):
     with pytest.raises(ValueError, match=f'(?s){message}'):

@@ -109,7 +109,7 @@ def test_bare_names_resolve_in_both_scopes(name):
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(activation='relu'), "activation='relu'.*sigmoid.*softmax"),
     (dict(relation='mse'), "relation='mse'.*cosine.*kl.*pearson"),
-    (dict(tau=0), 'tau must be positive, got 0'),
+    (dict(tau=0), 'tau=0; write a number above 0'),
 ])  # fmt: skip
 def test_unknown_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):

@@ -230,7 +230,7 @@ def test_bare_names_resolve_in_both_scopes():
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (dict(samples=1), 'samples=1; write how many'), (dict(samples=9.5), 'samples=9.5'),
+    (dict(samples=1), 'samples=1; write a whole number'), (dict(samples=9.5), 'samples=9.5'),
     (dict(percentile=101), 'percentile=101; write a number from 0 to 100'),
     (dict(distance='kl'), "distance='kl'.*huber.*l1.*mse"),
     (dict(entropy='max'), "entropy='max'.*cross.*joint"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+
 class ABSENT:
     """The key is left out."""
 

@@ -80,8 +80,9 @@ class NonfiniteHook(Hook):
                 raise FloatingPointError(
                     f"{key} of distill entry '{key.removeprefix('loss_')}' is {value} in "
                     f'iteration {runner.iter + 1}{_others(outputs)}. Resume from the last '
-                    "checkpoint with a smaller learning rate or loss_weight, or write nonfinite='skip' (no step in "
-                    "such an iteration) or 'zero' (a step without this loss) in model")
+                    "checkpoint with a smaller learning rate or loss_weight, or write "
+                    "nonfinite='skip' (no step in such an iteration) or 'zero' (a step without "
+                    "this loss) in model")
             self._tell(runner, key, value, 'it counts as 0')
         nonfinite.seen.clear()
 

@@ -13,6 +13,7 @@ import losses
 import on_a_gpu
 import step
 import teacher
+import unlabelled
 
 
 @pytest.fixture
@@ -94,3 +95,8 @@ def test_pytests_report(tmp_path):
         '<testsuite><testcase name="a"/><testcase name="b"><failure/></testcase>'
         '<testcase name="c"><skipped/></testcase></testsuite>')
     assert on_a_gpu.tests_of(tmp_path / 'report.xml') == dict(passed=1, skipped=1, failed=['b'])
+
+
+def test_an_image_without_labels_beside_one_with(run, config):
+    rows = run(unlabelled, config('faster_rcnn'), '--size', 64, 64, '--rounds', 1)
+    assert [row['kind'] for row in rows] == ['mixed', "mixed, the teacher's boxes"]

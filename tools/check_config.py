@@ -26,6 +26,7 @@ from stand_ins import redrawn, shorter
 from torch import nn
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
+from kd_plugin.runner.unlabelled_hook import UnlabelledHook
 
 
 def without_weights(config: Any) -> Any:
@@ -85,6 +86,8 @@ class Watch(Hook):
         self.before = {name: p.detach().clone() for name, p in self.trainable.items()}
         self.called: set[nn.Module] = set()
         self.teacher = getattr(self.model, 'teacher', None)
+        self.unlabelled = sum(hook.loader['batch_size'] for hook in runner.hooks
+                              if isinstance(hook, UnlabelledHook))  # fmt: skip
         for module in self.teacher.modules() if self.teacher is not None else ():
             module.register_forward_hook(lambda m, args, output: self.called.add(m))
 
@@ -156,6 +159,9 @@ def check(path: str, size: tuple[int, int] | None = None, images: int | None = N
         f'{memory:.1f} GB, all {len(seen.trainable)} trainable parameters moved',
         '  ' + ', '.join(f'{name} {value:.4g}' for name, value in seen.losses.items()),
     ]
+    if seen.unlabelled:
+        lines.insert(2, f'  beside {len(seen.sizes)} labelled images, {seen.unlabelled} without '
+                     'labels in the batch')  # fmt: skip
     if seen.teacher is not None:
         idle = names_of(seen.teacher, weighted(seen.teacher) - seen.ran) or ['nothing']
         lines += [f'  teacher ran: {", ".join(names_of(seen.teacher, seen.ran))}',

@@ -89,6 +89,8 @@ def draw(cfg: Config, folder: Path, shrink: int = 1, images: int = 3) -> None:
 def redrawn(cfg: Config, folder: str, images: int, size: tuple[int, int] | None = None) -> None:
     """Put drawn data of a config's own classes in the place of its training data.
 
+    Images without labels are those of the same data.
+
     The pipeline stays, so images get the size that it trains at.
 
     Args:
@@ -115,6 +117,9 @@ def redrawn(cfg: Config, folder: str, images: int, size: tuple[int, int] | None 
                pipeline=dataset.pipeline)  # fmt: skip
     dataset.clear()
     dataset.update(new)
+    if cfg.get('unlabelled'):
+        images_in = 'img_dir' if layout == 'maps' else 'images'
+        cfg.unlabelled.update(dataset=f'{folder}/{images_in}', num_workers=0)
 
 
 def innermost(cfg: Config) -> Any:

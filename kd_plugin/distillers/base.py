@@ -27,6 +27,7 @@ from .inference import builds_for_inference
 from .nonfinite import CHOICES, Nonfinite
 from .step import TrainingStep
 from .trial import try_out
+from .unlabelled import Unlabelled, has_targets
 from .viewing import read_views
 
 
@@ -72,6 +73,9 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
         nonfinite: What becomes of a distillation loss that is NaN or infinite: ``'stop'``,
             training ends by an error that names entry and iteration; ``'skip'``, the
             iteration makes no step; ``'zero'``, the step is made without that loss.
+        unlabelled: What is done with images without labels, see
+            :class:`kd_plugin.distillers.unlabelled.Unlabelled`. A runner hands over that of the
+            option at the top level of its config, which names the images too.
         data_preprocessor: For a student whose dict has none. A runner hands over the one at the
             top level of its config.
 
@@ -96,7 +100,8 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
     def __init__(
         self, student: dict, teacher: dict, distill: str | dict | list[dict],
         acclimation: dict | None = None, classes: dict | None = None, views: dict | None = None,
-        nonfinite: str = 'stop', data_preprocessor: dict | None = None,
+        nonfinite: str = 'stop', unlabelled: dict | None = None,
+        data_preprocessor: dict | None = None,
     ) -> None:  # fmt: skip
         pick('model.nonfinite', nonfinite, CHOICES)
         check_types(student, teacher, distill, acclimation, views)
@@ -145,8 +150,10 @@ class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
             self._classes = read_class_names(classes, scope)
             self._sources = {
                 entry.name: self._roi_source(built, entry.student) for entry in self.entries}
+            self.unlabelled = None if unlabelled is None else Unlabelled(
+                unlabelled, built.data_preprocessor, list(self.entries))
             self.acclimation = None
-            if acclimation is not None:
+            if acclimation is not None and has_targets(self.unlabelled):
                 self.acclimation = Acclimation(acclimation, list(self.entries))
             self._labels = {
                 entry.name: self._label_source(entry)

@@ -30,7 +30,8 @@ class Checkpoints:
     def distillation_state(self) -> dict[str, Tensor]:
         """What a resumed run needs beside the student.
 
-        Aligners, losses, the teacher's changes, and how far the random numbers of views are.
+        Aligners, losses, the teacher's changes, and how far the random numbers of views are
+        and how many images without labels were seen.
         """
         return copy.deepcopy(self.own_modules().state_dict())
 
@@ -44,8 +45,9 @@ class Checkpoints:
             self.own_modules().load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(
-                'the checkpoint was written with another distill, acclimation or views than this '
-                f'config has; resume with the config it was written with: {error}'
+                'the checkpoint was written with another distill, acclimation, views or '
+                'unlabelled than this config has; resume with the config it was written with: '
+                f'{error}'
             ) from error
 
     def own_modules(self) -> nn.ModuleDict:
@@ -55,6 +57,8 @@ class Checkpoints:
             own['acclimation'] = self.acclimation
         if self.views is not None:
             own['views'] = self.views
+        if self.unlabelled is not None:
+            own['unlabelled'] = self.unlabelled
         return own
 
 

@@ -74,6 +74,9 @@ class DetectorDistiller(BaseDistiller):
         nonfinite: What becomes of a distillation loss that is NaN or infinite: ``'stop'``,
             training ends by an error that names entry and iteration; ``'skip'``, the
             iteration makes no step; ``'zero'``, the step is made without that loss.
+        unlabelled: What is done with images without labels, see
+            :class:`kd_plugin.distillers.unlabelled.Unlabelled`. A runner hands over that of the
+            option at the top level of its config, which names the images too.
         data_preprocessor: For a student whose dict has none. A runner hands over the one at the
             top level of its config.
 

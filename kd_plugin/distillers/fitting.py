@@ -14,7 +14,8 @@ from kd_plugin.rng import preserved_random_state
 
 from .class_map import ClassMap
 from .entry import Entry, Tapped
-from .step import Heard, Taught, check_trainable
+from .step import Heard, Taught
+from .teaching import check_trainable
 
 if TYPE_CHECKING:
     from .base import BaseDistiller

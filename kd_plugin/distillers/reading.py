@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,36 +14,47 @@ from .entry import Entry, Tapped
 # Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
 RoISource = str | None
 Taught = dict[tuple[RoISource, str], list[Tensor]]
+# RoIs [K, 5] by source, or what finds them on the features.
+RoIs = dict[str, Tensor] | Callable[[Any], dict[str, Tensor]]
 
 
 class Reading:
     """Runs no more of a model than its taps need; detectors and segmentors say how."""
 
     def _read(
-        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]],
-        rois: dict[str, Tensor],
-    ) -> Taught:  # fmt: skip
+        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]], rois: RoIs
+    ) -> Taught:
         """Run the parts of a model that the wanted taps are in, and return what they gave.
 
         Args:
             model: Student or teacher.
             images: [N, C, H, W], preprocessed for it.
             wanted: Tap paths by RoI source.
-            rois: RoIs [K, 5] by RoI source.
+            rois: RoIs [K, 5] by RoI source, or a function that finds them on the features; where
+                a source has none, nothing is returned.
         """
+        return {key: [tensor for tensors in calls for tensor in tensors]
+                for key, calls in self._read_calls(model, images, wanted, rois).items()}
+
+    def _read_calls(
+        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]], rois: RoIs
+    ) -> dict[tuple[RoISource, str], list[list[Tensor]]]:
+        """What each call of a tap gave; arguments as in :meth:`_read`."""
         outputs = {}
         with Taps(model, wanted.get(None, ())) as taps:
             features = self._run_image_parts(model, images, wanted)
         for path in wanted.get(None, ()):
-            outputs[None, path] = taps.take(path)
+            outputs[None, path] = taps.each(path)
+        if callable(rois):
+            rois = rois(features)
         for source, paths in wanted.items():
-            if source is None:
+            if source is None or source not in rois:
                 continue
             with Taps(model, paths, methods=self._methods({source})) as taps:
                 self._run_roi_parts(model, features, paths, rois[source])
             for path in paths:
                 call = self._roi_call(taps, self._roi_source(model, path))
-                outputs[source, path] = taps.take(path, call)
+                outputs[source, path] = taps.each(path, call)
         return outputs
 
     def _run_image_parts(

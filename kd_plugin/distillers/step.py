@@ -19,7 +19,9 @@ from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher import bypass, crop, precision
 
 from .entry import Entry, Tapped
-from .reading import Reading, RoISource, Taught
+from .reading import RoIs, RoISource, Taught
+from .teaching import check_trainable
+from .unlabelled_step import UnlabelledStep
 from .viewing import SameBoxes, aside, of_view
 
 
@@ -42,17 +44,31 @@ class Heard:
     viewed: Heard | None = None
 
 
-class TrainingStep(Reading):
+class TrainingStep(UnlabelledStep):
     """What a distiller does in ``mode='loss'``."""
 
     def loss(self, inputs: Tensor, data_samples: list | None, **kwargs: Any) -> dict[str, Any]:
         """The student's own losses, one ``loss_<name>`` per entry, and ``loss_acclimation``.
 
-        With views whose task counts, the student's own losses on them as ``view.<key>``.
+        With views whose task counts, the student's own losses on them as ``view.<key>``; with
+        images without labels, ``unlabelled.loss_<name>``, and nothing else where all are so.
 
         Raises:
             ValueError: A tap was not called, or gave other shapes than when the model was built.
         """
+        batch = None if self.unlabelled is None else self.unlabelled.take()
+        if self.unlabelled is not None and self.unlabelled.only:
+            return self.unlabelled_losses(self.student, inputs, data_samples)
+        losses = self._labelled_losses(inputs, data_samples, **kwargs)
+        if batch is not None:
+            losses.update(self.unlabelled_losses(
+                self.student, **self.data_preprocessor(batch, training=True)))
+        return losses
+
+    def _labelled_losses(
+        self, inputs: Tensor, data_samples: list | None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The losses on images with labels."""
         active = [entry for entry in self.entries if entry.factor]
         relates = [entry for entry in active if entry.needs_views]
         looks = self.views is not None and bool(relates or self.view_weight)
@@ -245,7 +261,7 @@ class TrainingStep(Reading):
 
     def _teach(
         self, inputs: Tensor, data_samples: list | None, wanted: dict[RoISource, set[str]],
-        rois: dict[str, Tensor],
+        rois: RoIs,
     ) -> Taught:  # fmt: skip
         """What the teacher's taps give for a batch that was preprocessed for the student."""
         frozen = self._frozen
@@ -264,21 +280,6 @@ class TrainingStep(Reading):
     def bypassed(self) -> AbstractContextManager:
         """Inside the block, the teacher's idle parts are left out."""
         return bypass(self._frozen.idle)
-
-
-def check_trainable(entry: Entry, student: list[Tensor]) -> None:
-    """Refuse a student's tap that no gradient leaves.
-
-    Raises:
-        ValueError: It is one.
-    """
-    if not any(level.requires_grad for level in student):
-        raise ValueError(
-            f"distill entry '{entry.name}': no gradient reaches the student from "
-            f"'{entry.student}', so nothing would be learnt there: its layers and all before them "
-            'are frozen (frozen_stages), or they are recomputed in the backward pass (with_cp, '
-            'activation_checkpointing); tap a later module, or the checkpointed module itself'
-        )
 
 
 def _with_graph(losses: dict[str, Any], like: Tensor) -> Tensor:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .entry import Entry
 
 # A mean that lives has a gradient of this size at least, times its weight and the number of its
 # entries.
@@ -97,3 +101,18 @@ def _alone(loss: nn.Module, name: str, weights: list[str]) -> Iterator[None]:
     finally:
         for other, value in before.items():
             setattr(loss, other, value)
+
+
+def check_trainable(entry: Entry, student: list[Tensor]) -> None:
+    """Refuse a student's tap that no gradient leaves.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if not any(level.requires_grad for level in student):
+        raise ValueError(
+            f"distill entry '{entry.name}': no gradient reaches the student from "
+            f"'{entry.student}', so nothing would be learnt there: its layers and all before them "
+            'are frozen (frozen_stages), or they are recomputed in the backward pass (with_cp, '
+            'activation_checkpointing); tap a later module, or the checkpointed module itself'
+        )

@@ -30,6 +30,7 @@ from kd_plugin.teacher.idle import find_idle
 from .entry import Entry
 from .fitting import fit
 from .step import Heard, Taught
+from .unlabelled_trial import try_unlabelled
 from .untouched import compare_with_untouched
 from .viewing import SameBoxes
 
@@ -72,7 +73,7 @@ def _try_out(distiller: BaseDistiller, student: nn.Module, device: str, features
         LossError: The student's loss takes no made-up batch there, unless ``features`` alone do.
     """
     moved = [distiller.teacher, distiller._frozen.renormalize, distiller.entries]
-    moved += [] if distiller.views is None else [distiller.views]
+    moved += [part for part in (distiller.views, distiller.unlabelled) if part is not None]
     with made_up_ground():
         try:
             for module in moved:
@@ -112,6 +113,8 @@ def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
                     virtual, samples, distiller._wanted(distiller.entries), rois)
     for entry in distiller.entries:
         fit(distiller, student, entry, heard, taught, images, samples, rois, viewed)
+    if distiller.unlabelled is not None and distiller.unlabelled.teaches:
+        try_unlabelled(distiller, student, images, samples)
 
 
 def _let_graph_go(heard: Heard) -> None:
@@ -239,6 +242,8 @@ def _try_teacher(
     """
     frozen, teacher = distiller._frozen, distiller.teacher
     wanted = distiller._wanted(distiller.entries)
+    if rois and distiller.unlabelled is not None and distiller.unlabelled.rois == 'teacher':
+        wanted.setdefault(None, set()).add('rpn_head')  # so it is not left out as idle
 
     def teach() -> Taught:
         return distiller._teach(images, samples, wanted, rois)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 from mmengine import _strategy
@@ -25,6 +26,8 @@ from .nonfinite_hook import NonfiniteHook
 from .stop_hook import StopHook, stoppable
 from .student_files import LastStudentHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
+from .unlabelled_data import read_unlabelled
+from .unlabelled_hook import UnlabelledHook
 from .unwrapped import unwrapped
 
 
@@ -66,6 +69,7 @@ def attach_to_runners() -> None:
         if not _compile_distiller(self.model, self.cfg.get('compile')):
             compile_model(self, target)
 
+    Runner.__init__ = _hand_over(Runner.__init__)
     Runner.train = _stoppable(Runner.train)
     Runner.register_hooks = with_hooks
     Runner._maybe_compile = in_parts
@@ -107,10 +111,47 @@ def _attach_to_flexible_runner() -> None:
             return model
         return compile_model(self, model, compile)
 
+    FlexibleRunner.__init__ = _hand_over(FlexibleRunner.__init__)
     FlexibleRunner.train = _stoppable(FlexibleRunner.train)
     FlexibleRunner.load_or_resume = with_hooks
     BaseStrategy.compile_model = in_parts
     BaseStrategy.build_optim_wrapper = with_groups
+
+
+def _hand_over(make: Callable) -> Callable:
+    """A runner's ``__init__`` that reads the option ``unlabelled`` of its config.
+
+    As with ``data_preprocessor``, what belongs to the model is handed to it. Runners of other
+    models than distillers are left as they are.
+    """
+    parameters = signature(make)
+
+    @wraps(make)
+    def with_unlabelled(self: Runner | FlexibleRunner, *args: Any, **kwargs: Any) -> None:
+        given = parameters.bind(self, *args, **kwargs)
+        arguments = given.arguments
+        cfg, model, train = (arguments.get(key) for key in ('cfg', 'model', 'train_dataloader'))
+        options = (cfg or {}).get('unlabelled')
+        if options and _is_distillers(model) and isinstance(train, dict):
+            plan = read_unlabelled(options, train)
+            if plan is not None:
+                arguments['model'] = dict(model, unlabelled=plan.distiller)
+                if plan.labelled:
+                    self._unlabelled = UnlabelledHook(plan.loader, plan.labelled)
+                else:
+                    arguments['train_dataloader'] = plan.loader
+        make(*given.args, **given.kwargs)
+
+    return with_unlabelled
+
+
+def _is_distillers(model: Any) -> bool:
+    """Whether a model's dict is that of a distiller."""
+    if not isinstance(model, dict):
+        return False
+    kind = model.get('type')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, BaseDistiller)
 
 
 def _stoppable(train: Callable) -> Callable:
@@ -129,9 +170,7 @@ def _stops(runner: Runner | FlexibleRunner) -> bool:
         return True
     if not isinstance(runner.model, dict):
         return isinstance(unwrapped(runner.model), BaseDistiller)
-    kind = runner.model.get('type')  # the flexible runner builds it in the course of training
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
-    return isinstance(kind, type) and issubclass(kind, BaseDistiller)
+    return _is_distillers(runner.model)  # the flexible runner builds it in the course of training
 
 
 def _compile_distiller(model: Any, compile: dict | bool | None) -> bool:
@@ -177,9 +216,16 @@ def _add_hooks(runner: Runner | FlexibleRunner) -> None:
             'EMAHook does not go with FSDPStrategy and a distiller: it copies the model, and '
             "shards cannot be copied; leave it out, or write strategy=dict(type='DDPStrategy')"
         )
+    if is_model_wrapper(model.student) and model.unlabelled is not None:
+        raise ValueError(
+            'unlabelled does not go with FSDPStrategy: parts of the student would be run past its '
+            "shards; leave it out, or write strategy=dict(type='DDPStrategy')")
     wanted = [DistillationHook, LastStudentHook, FrozenTeacherHook, NonfiniteHook, StopHook]
     if model.acclimation is not None:
         wanted.append(TeacherAccuracyHook)
     for kind in wanted:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
+    unlabelled = getattr(runner, '_unlabelled', None)
+    if unlabelled is not None and unlabelled not in runner.hooks:
+        runner.register_hook(unlabelled)

@@ -38,7 +38,7 @@ def prepared(tmp_path_factory, digits):
         if entry['loss']['type'] == 'DISTLoss':
             entry['loss']['global_batch'] = True
 
-    def training(name, batch_size):
+    def training(name, batch_size, **options):
         load = ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
         return pairs.training(
             model, out / name, digits, seg=True, max_iters=2,
@@ -48,7 +48,7 @@ def prepared(tmp_path_factory, digits):
                 pipeline=[dict(type=step) for step in load])),
             # On a CPU, DDP takes no device.
             model_wrapper_cfg=dict(device_ids=None, broadcast_buffers=False),
-            **pairs.NO_VALIDATION)  # fmt: skip
+            **pairs.NO_VALIDATION, **options)  # fmt: skip
 
     return out, training
 
@@ -94,3 +94,22 @@ def test_launched_processes_train_as_one(launcher, prepared, alone):
     for key, value in alone['distillation']['weights'].items():
         torch.testing.assert_close(
             found['distillation']['weights'][key], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('ratio', [(1, 2), (0, 1)])
+def test_they_share_out_images_without_labels(ratio, prepared, digits):
+    """And need not look for parameters without a gradient, with no labelled images either."""
+    out, training = prepared
+    name = f'unlabelled-{ratio[0]}'
+    unlabelled = dict(
+        dataset=str(digits / 'images/train'), ratio=ratio,
+        sampler=dict(type='InfiniteSampler', shuffle=False))
+    pairs.Runner.from_cfg(training(f'{name}-alone', 4, unlabelled=unlabelled)).train()
+    training(name, 2, unlabelled=unlabelled).dump(out / f'{name}.py')
+    launch('pytorch', out / f'{name}.py')
+    start, alone, found = (pairs.checkpoint(out / f)['state_dict'] for f in (
+        'student.pth', f'{name}-alone/iter_2.pth', f'{name}/iter_2.pth'))
+    for key, value in alone.items():
+        moved = (value - start[key]).abs().max()
+        assert moved > 0, key
+        assert (found[key] - value).abs().max() <= 0.03 * moved + 1e-6, key

@@ -24,6 +24,16 @@ def test_says_what_ran(pair, method, ran, idle, tmp_path):
     assert idle in left
 
 
+@pytest.mark.parametrize('pair', ['demo/retinanet_digits', 'demo/pspnet_digits'])
+def test_says_how_many_images_have_no_labels_and_what_they_add(pair, tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{ROOT}/configs/{pair}.py'\n"
+                      "unlabelled = dict(dataset='nowhere', ratio=(1, 2))\n")
+    found = check(str(config), (64, 64), 2)
+    assert 'beside 2 labelled images, 4 without labels' in found
+    assert 'unlabelled.loss_dist' in found
+
+
 def test_images_get_the_size_that_the_config_trains_at(tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(

@@ -78,8 +78,8 @@ class NonfiniteHook(Hook):
                 continue
             if nonfinite.choice == 'stop':
                 raise FloatingPointError(
-                    f"{key} of distill entry '{key.removeprefix('loss_')}' is {value} in "
-                    f'iteration {runner.iter + 1}{_others(outputs)}. Resume from the last '
+                    f'{_named(key)} is {value} in iteration {runner.iter + 1}'
+                    f'{_others(outputs)}. Resume from the last '
                     "checkpoint with a smaller learning rate or loss_weight, or write "
                     "nonfinite='skip' (no step in such an iteration) or 'zero' (a step without "
                     "this loss) in model")
@@ -106,8 +106,12 @@ class NonfiniteHook(Hook):
         if told <= _LINES:
             more = '; further ones are not told' if told == _LINES else ''
             runner.logger.log(logging.WARNING, (
-                f"{key} of distill entry '{key.removeprefix('loss_')}' is {value} in iteration "
-                f'{runner.iter + 1}: {done}{more}'))
+                f'{_named(key)} is {value} in iteration {runner.iter + 1}: {done}{more}'))
+
+
+def _named(key: str) -> str:
+    entry = key.removeprefix('loss_')
+    return key if entry == 'acclimation' else f"{key} of distill entry '{entry}'"
 
 
 def _read(losses: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -139,7 +139,7 @@ def test_half_precision_stays_it(dtype):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (dict(operations=-1), 'views.operations=-1; write how many'),
+    (dict(operations=-1), 'views.operations=-1; write a whole number'),
     (dict(operations=1.5), 'views.operations=1.5'),
     (dict(magnitude=31), 'views.magnitude=31; write a number from 0 to 30'),
     (dict(magnitude='10'), "views.magnitude='10'"),

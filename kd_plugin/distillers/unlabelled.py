@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from kd_plugin.checking import check_keys, check_number
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import RandomStream, seeded_random_state
 from kd_plugin.views import VirtualViews
@@ -39,12 +40,8 @@ class Unlabelled(nn.Module):
 
     def __init__(self, options: dict, preprocessor: nn.Module, entries: list[Entry]) -> None:
         super().__init__()
-        unknown = sorted(set(options) - set(_OPTIONS))
-        if unknown:
-            raise ValueError(f'unlabelled takes {list(_OPTIONS)}; unknown: {unknown}')
-        self.weight = options.get('weight', 1.0)
-        if not isinstance(self.weight, (int, float)) or self.weight < 0:
-            raise ValueError(f'unlabelled.weight={self.weight!r}; write a number, 0 or more')
+        check_keys('unlabelled', options, _OPTIONS)
+        self.weight = check_number('unlabelled.weight', options.get('weight', 1.0))
         self.rois = options.get('rois', 'student')
         if self.rois not in ('student', 'teacher'):
             raise ValueError(f"unlabelled.rois={self.rois!r}; write 'student' or 'teacher'")

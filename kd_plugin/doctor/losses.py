@@ -23,13 +23,13 @@ from .finding import BAD, GOOD, LOOK, Finding
 # the scale of logits, so their gradient is large while a head starts with small ones.
 _WEAK, _STRONG = 0.01, 100.0
 ACCLIMATION = 'loss_acclimation'
-Given = dict[str, tuple[list[Tensor], list[Tensor]]]
+Given = tuple[list[Tensor], list[Tensor]]  # of student and teacher, one tensor a level
 
 
 @contextmanager
-def _at_full_weight(distiller: BaseDistiller) -> Iterator[Given]:
+def _at_full_weight(distiller: BaseDistiller) -> Iterator[dict[str, Given]]:
     """Inside the block schedules are at their greatest factor, and what taps gave is kept."""
-    given: Given = {}
+    given: dict[str, Given] = {}
 
     def kept(entry: Entry) -> Any:
         align = type(entry).align
@@ -53,7 +53,7 @@ def _at_full_weight(distiller: BaseDistiller) -> Iterator[Given]:
 
 def measure(
     distiller: BaseDistiller, batches: Sequence[dict]
-) -> tuple[dict[str, dict[str, float]], dict[str, tuple[str, str]]]:
+) -> tuple[dict[str, dict[str, float]], dict[str, Given]]:
     """Values and gradient norms of the losses on batches, where student and entry meet.
 
     A loss's gradient and the task's are compared over the student's parameters that both reach,
@@ -66,8 +66,8 @@ def measure(
 
     Returns:
         By loss ``value``, ``gradient``, ``task`` (the task's gradient) and ``ratio`` of the two,
-        the task's value under ``'task'``; by entry the shapes of its taps, student's and
-        teacher's.
+        the task's value under ``'task'``; by entry what its taps gave, student's and teacher's,
+        as tensors without numbers.
     """
     seen: dict[str, list[dict[str, float]]] = {}
     taps = {}
@@ -78,7 +78,7 @@ def measure(
             for name, numbers in _norms(distiller, losses).items():
                 seen.setdefault(name, []).append(numbers)
             for name, sides in given.items():
-                taps[name] = shapes(sides[0]), shapes(sides[1])
+                taps[name] = _bare(sides[0]), _bare(sides[1])
             given.clear()
     found = {name: {key: mean(one[key] for one in rows) for key in rows[0]}
              for name, rows in seen.items()}  # fmt: skip
@@ -121,7 +121,7 @@ def _norm(gradients: Sequence[Tensor | None]) -> float:
     return math.sqrt(sum(float(g.float().pow(2).sum()) for g in gradients if g is not None))
 
 
-def judge_taps(distiller: BaseDistiller, taps: dict[str, tuple[str, str]]) -> list[Finding]:
+def judge_taps(distiller: BaseDistiller, taps: dict[str, Given]) -> list[Finding]:
     """What each entry compares, and terms of its loss that cannot teach.
 
     Args:
@@ -131,7 +131,8 @@ def judge_taps(distiller: BaseDistiller, taps: dict[str, tuple[str, str]]) -> li
     found = []
     for entry in distiller.entries:
         name = f"'{entry.name}'"
-        sides = taps.get(entry.name)
+        given = taps.get(entry.name)
+        sides = None if given is None else tuple(map(shapes, given))
         values = dict(student=entry.student, teacher=entry.teacher, aligner=entry.aligner,
                       loss=type(entry.loss).__name__, shapes=sides,
                       levels=entry.levels.numbers)  # fmt: skip
@@ -143,22 +144,25 @@ def judge_taps(distiller: BaseDistiller, taps: dict[str, tuple[str, str]]) -> li
         aligner = f'aligner {entry.aligner}' if len(entry.aligners) else 'no aligner'
         said = (f'{type(entry.loss).__name__} between {entry.student} {sides[0]} and '
                 f'{entry.teacher} {sides[1]}, {aligner}')  # fmt: skip
-        dead = _dead(entry, sides[1])
+        dead = _dead(entry, given[1][0].shape)
         found.append(Finding(name, LOOK, f'{said}; the term of {", ".join(dead)} is a constant',
                              f'{dead[0]}=0 in its loss', values) if dead
                      else Finding(name, GOOD, said, values=values))  # fmt: skip
     return found
 
 
-def _dead(entry: Entry, shown: str) -> list[str]:
+def _bare(levels: list[Tensor]) -> list[Tensor]:
+    return [torch.empty_like(level, device='meta') for level in levels]
+
+
+def _dead(entry: Entry, shape: torch.Size) -> list[str]:
     """Terms of an entry's loss that are constants on as many columns as it has."""
     if getattr(entry.loss, 'loss_weight', 1) == 0:
         return []
-    shape = [int(side) for side in shown.split(' + ')[0].strip('[]').split(', ')]
     if entry.class_map is not None:
-        shape[1] = entry.class_map.select('teacher', torch.zeros(1, *shape[1:])).shape[1]
+        shape = entry.class_map.select('teacher', torch.zeros(shape)).shape
     loss = entry.losses[0] if entry.losses else entry.loss
-    return dead_terms(loss, torch.Size(shape)) or []
+    return dead_terms(loss, shape) or []
 
 
 def judge_left_out(distiller: BaseDistiller) -> Finding:

@@ -19,7 +19,7 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
-from kd_plugin.checking import closest
+from kd_plugin.checking import check_number, closest
 
 from . import rivals, vrm  # noqa: F401  (register their methods)
 from .options import read
@@ -80,8 +80,7 @@ def _weigh(plan: Plan, weight: float) -> None:
     Raises:
         ValueError: The weight is no number, or negative.
     """
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
-        raise ValueError(f'distill: weight={weight!r}; write a number, 0 or more')
+    check_number('distill: weight', weight)
     for entry in plan.entries if weight != 1 else ():
         loss = entry['loss']
         default = inspect.signature(MODELS.get(loss['type'])).parameters['loss_weight'].default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import wraps
@@ -11,6 +12,7 @@ from typing import Any
 from mmengine import _strategy
 from mmengine._strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
 from mmengine.hooks import EMAHook
+from mmengine.logging import print_log
 from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import FlexibleRunner, Runner
@@ -132,6 +134,9 @@ def _hand_over(make: Callable) -> Callable:
         arguments = given.arguments
         cfg, model, train = (arguments.get(key) for key in ('cfg', 'model', 'train_dataloader'))
         options = (cfg or {}).get('unlabelled')
+        if options and isinstance(model, dict) and not _is_distillers(model):
+            print_log('unlabelled is for a distiller: this model has no teacher, so its images '
+                      'without labels are left out', logger='current', level=logging.WARNING)
         if options and _is_distillers(model) and isinstance(train, dict):
             plan = read_unlabelled(options, train)
             if plan is not None:

@@ -6,6 +6,8 @@ import copy
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from kd_plugin.checking import check_keys
+
 # What belongs to the distiller, see kd_plugin.distillers.unlabelled.
 _DISTILLER = ('weight', 'rois', 'strong', 'threshold')
 _LOADER = ('num_workers', 'sampler', 'batch_sampler', 'collate_fn', 'pin_memory',
@@ -46,12 +48,7 @@ def read_unlabelled(options: dict, train: dict) -> Plan | None:
     Raises:
         ValueError: What does not fit together, with what to write instead.
     """
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown or 'dataset' not in options:
-        raise ValueError(
-            f'unlabelled takes {list(_OPTIONS)}; '
-            + (f'unknown: {unknown}' if unknown else "missing: ['dataset'], the path of a folder "
-               "of images or a data set's dict"))  # fmt: skip
+    check_keys('unlabelled', options, _OPTIONS, required=['dataset'])
     labelled, unlabelled = _read_ratio(options.get('ratio', (1, 1)))
     if not unlabelled:
         return None

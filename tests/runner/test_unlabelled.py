@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import FlexibleRunner, Runner, load_checkpoint
 
 from kd_plugin.data.unlabelled import ImageFolder
+from kd_plugin.runner import attach
 from kd_plugin.runner.unlabelled_data import read_unlabelled
 from kd_plugin.teacher import build_model
 
@@ -58,6 +59,16 @@ def test_a_share_of_none_is_todays_training(kind, tmp_path, digits):
     plain = trained(cfg['student'], tmp_path / 'plain', digits, kind)
     zero = trained(pairs.pair(kind, 0.0), tmp_path / 'zero', digits, kind, dict(ratio=(1, 2)))
     assert same(plain.model.state_dict(), zero.model.state_dict())
+
+
+def test_a_model_without_a_teacher_is_told_that_it_takes_none(tmp_path, digits, monkeypatch):
+    said = []
+    monkeypatch.setattr(attach, 'print_log', lambda text, **options: said.append(text))
+    options = dict(copy.deepcopy(pairs.NO_VALIDATION), unlabelled=dict(dataset='nowhere'))
+    pairs.runner(pairs.segmentor(), tmp_path, digits, seg=True, **options)
+    assert len(said) == 1 and 'this model has no teacher' in said[0]
+    pairs.runner(pairs.segmentor(), tmp_path, digits, seg=True)
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize('kind', KINDS)

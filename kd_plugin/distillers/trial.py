@@ -23,7 +23,12 @@ from kd_plugin.data.made_up import (
     made_up_ground,
     run_on_made_up,
 )
-from kd_plugin.rng import RandomStream, get_random_state, preserved_random_state
+from kd_plugin.rng import (
+    RandomStream,
+    get_random_state,
+    preserved_random_state,
+    set_random_state,
+)
 from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher.idle import find_idle
 
@@ -248,10 +253,16 @@ def _try_teacher(
     def teach() -> Taught:
         return distiller._teach(images, samples, wanted, rois)
 
-    before = _draws()
+    def outputs() -> list[Tensor]:
+        start = get_random_state()
+        taught = teach()
+        if not frozen.draws and _draws(start) != _draws(get_random_state()):
+            frozen.draws = True  # from now on each run draws these numbers
+            set_random_state(start)
+        return _tensors(taught)
+
     try:
-        with torch.no_grad():
-            teach()
+        frozen.idle = find_idle(teacher, outputs)
     except TapError as error:
         raise ValueError(f'teacher: {error}') from error
     except ValueError:
@@ -262,8 +273,6 @@ def _try_teacher(
             f'{list(images.shape)} ({type(error).__name__}: {error}); take a teacher for such '
             'images'
         ) from error
-    frozen.draws = before != _draws()
-    frozen.idle = find_idle(teacher, lambda: _tensors(teach()))
     with torch.no_grad():
         taught = teach()
         _warn_of_nan(distiller, taught)
@@ -283,8 +292,7 @@ def _warn_of_nan(distiller: BaseDistiller, taught: Taught) -> None:
             logger='current', level=logging.WARNING)  # fmt: skip
 
 
-def _draws() -> tuple[bytes, Any]:
-    state = get_random_state()
+def _draws(state: dict[str, Any]) -> tuple[bytes, Any, Any]:
     return state['torch'].numpy().tobytes(), state['python'], state['numpy'][2]
 
 

@@ -17,17 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .functional import is_constant
+from .functional import ROUNDINGS, is_constant, widen
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
     'huber': F.huber_loss, 'mse': F.mse_loss, 'l1': F.l1_loss}  # fmt: skip
-# How many rounding errors two rows may lie apart and still count as equal.
-_ROUNDINGS = 16
-
-
-def widen(x: Tensor) -> Tensor:
-    """In fp32, float64 as it is."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def standardise(logits: Tensor) -> Tensor:
@@ -68,7 +61,7 @@ def edges(one: Tensor, other: Tensor, normalise: bool = True) -> Tensor:
     norm = torch.linalg.vector_norm(differences, dim=-1, keepdim=True)
     sizes = (torch.linalg.vector_norm(x.detach(), dim=1) for x in (one, other))
     size = next(sizes)[:, None, None] + next(sizes)[None, :, None]
-    rounding = _ROUNDINGS * torch.finfo(norm.dtype).eps
+    rounding = ROUNDINGS * torch.finfo(norm.dtype).eps
     return differences / norm.masked_fill(norm <= rounding * size, torch.inf)
 
 

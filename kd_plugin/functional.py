@@ -22,11 +22,17 @@ from torch import Tensor
 Dims = int | tuple[int, ...]
 Distance = Callable[..., Tensor]
 
-# How many rounding errors the entries of a row may lie apart and still count as equal.
-_ROUNDINGS = 16
+# How many rounding errors numbers may lie apart and still count as equal.
+ROUNDINGS = 16
 
 
-def _widen(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
+    """In fp32 whatever floating type comes in; float64 as it is.
+
+    Example:
+        >>> widen(torch.ones(2, dtype=torch.float16)).dtype
+        torch.float32
+    """
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -71,7 +77,7 @@ def is_constant(norm: Tensor, mean: Tensor, length: int | Tensor) -> Tensor:
         >>> is_constant((row - row.mean()).norm(), row.mean(), 3)
         tensor(True)
     """
-    rounding = _ROUNDINGS * torch.finfo(norm.dtype).eps * length**0.5
+    rounding = ROUNDINGS * torch.finfo(norm.dtype).eps * length**0.5
     return norm <= rounding * mean.abs()
 
 
@@ -102,7 +108,7 @@ def pearson(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) -> Tensor:
         tensor([0.])
     """
     _check_same_shape(x, y)
-    x, y = _widen(x), _widen(y)
+    x, y = widen(x), widen(y)
     if x.numel() == 0:
         return (x * y).sum(dim)
     xc, x_norm, x_constant = _centre(x, dim)
@@ -135,7 +141,7 @@ def cosine_distance(x: Tensor, y: Tensor, dim: Dims = -1, eps: float = 1e-8) -> 
         tensor([1.])
     """
     _check_same_shape(x, y)
-    x, y = _widen(x), _widen(y)
+    x, y = widen(x), widen(y)
     x_norm = torch.linalg.vector_norm(x, dim=dim)
     y_norm = torch.linalg.vector_norm(y, dim=dim)
     similarity = (x * y).sum(dim) / (x_norm * y_norm + eps)
@@ -155,7 +161,7 @@ def kl_distance(student: Tensor, teacher: Tensor, dim: Dims = -1, eps: float = 1
         tensor([0.6930])
     """
     _check_same_shape(student, teacher)
-    student, teacher = _widen(student), _widen(teacher)
+    student, teacher = widen(student), widen(teacher)
     log_student = (student / (student.sum(dim, keepdim=True) + eps) + eps).log()
     teacher = teacher / (teacher.sum(dim, keepdim=True) + eps)
     return (teacher * ((teacher + eps).log() - log_student)).sum(dim)
@@ -247,7 +253,7 @@ def spatial_distance(
         True
     """
     _check_same_shape(student, teacher)
-    student, teacher = (_widen(x).mean(1).flatten(1) for x in (student, teacher))
+    student, teacher = (widen(x).mean(1).flatten(1) for x in (student, teacher))
     return _mean(distance(student, teacher, dim=1))
 
 

@@ -12,18 +12,17 @@ before each: tools/make_table.py --refresh FILE… writes what follows it anew.
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+import verdict
 from by_method import ALONE
 from plans import PlanParser, add_run_arguments
 from results import read_result
 from run_experiments import Run, config_name, planned_runs
-from scipy.stats import t as student_t
 
 # Where none is named: the first of these that the results have.
 METRICS = 'mIoU', 'coco/bbox_mAP', 'pascal_voc/mAP'
@@ -48,13 +47,10 @@ def differences(values: dict[int, float], base: dict[int, float]) -> list[float]
 
 def gain(values: dict[int, float], base: dict[int, float]) -> str:
     """Mean difference to the base on the seeds of both, and its 95 % interval."""
-    pairs = differences(values, base)
-    if not pairs:
+    found = verdict.gain(values, base)
+    if found is None:
         return ''
-    if len(pairs) == 1:
-        return f'{pairs[0]:+.1f}'
-    half = student_t.ppf(0.975, len(pairs) - 1) * stdev(pairs) / math.sqrt(len(pairs))
-    return f'{mean(pairs):+.1f} ({mean(pairs) - half:+.1f} to {mean(pairs) + half:+.1f})'
+    return f'{found.mean:+.1f}' if found.seeds == 1 else str(found)
 
 
 def with_gain(values: dict[int, float], base: dict[int, float]) -> str:

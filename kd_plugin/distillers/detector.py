@@ -56,32 +56,9 @@ class DetectorDistiller(BaseDistiller):
     are pooled from the teacher's own features, so that both heads speak of the same boxes. The
     teacher's RPN, sampling and other stages are not run.
 
-    Args:
-        student: The student's model dict, as in its plain config.
-        teacher: ``config`` and ``checkpoint``, see :func:`kd_plugin.teacher.build_teacher`.
-        distill: A method's name, ``dict(type=NAME, …)`` with its options (see
-            :mod:`kd_plugin.methods`), or one dict per pair of taps: ``name``, ``student`` and
-            ``teacher`` (module paths, such as ``'bbox_head.retina_cls'`` or
-            ``'neck'``, ``'roi_head.bbox_head.fc_cls'``), ``loss``, and
-            optionally ``aligner``, ``schedule`` and ``levels``.
-        acclimation: Teacher acclimation, see :class:`~kd_plugin.teacher.acclimation.Acclimation`;
-            an empty dict takes its defaults, None leaves the teacher as it is.
-        classes: Where the class sets differ: ``student`` and ``teacher``, each a list of names in
-            the order of the head's outputs, or a data set's registered name. Logits are then
-            compared on the classes that both have.
-        views: Virtual views of each batch, see :func:`kd_plugin.distillers.viewing.read_views`;
-            an empty dict takes its defaults, None makes none.
-        nonfinite: What becomes of a distillation loss that is NaN or infinite: ``'stop'``,
-            training ends by an error that names entry and iteration; ``'skip'``, the
-            iteration makes no step; ``'zero'``, the step is made without that loss.
-        unlabelled: What is done with images without labels, see
-            :class:`kd_plugin.distillers.unlabelled.Unlabelled`. A runner hands over that of the
-            option at the top level of its config, which names the images too.
-        data_preprocessor: For a student whose dict has none. A runner hands over the one at the
-            top level of its config.
-
-    Raises:
-        ValueError: Whatever of it does not fit together, at build time.
+    Arguments and errors are those of :class:`~kd_plugin.distillers.base.BaseDistiller`;
+    entries name modules such as ``'bbox_head.retina_cls'``,
+    ``'roi_head.bbox_head.fc_cls'`` and ``'neck'``.
 
     Example:
         >>> from mmengine.config import Config

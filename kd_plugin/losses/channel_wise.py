@@ -6,8 +6,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin.checking import check_number
+from kd_plugin.functional import widen
 
-from .maps import check_maps, wide
+from .maps import check_maps
 
 
 def spatial_divergence(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
@@ -21,7 +22,7 @@ def spatial_divergence(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Te
     Returns:
         [N, D], values >= 0; a constant added to a channel changes nothing.
     """
-    goal, found = ((wide(x).flatten(2) / tau).log_softmax(2) for x in (teacher, student))
+    goal, found = ((widen(x).flatten(2) / tau).log_softmax(2) for x in (teacher, student))
     return (goal.exp() * (goal - found)).sum(2)
 
 
@@ -69,6 +70,6 @@ class ChannelWiseLoss(nn.Module):
         """
         check_maps(student, teacher)
         if student.numel() == 0:
-            return wide(student).sum()
+            return widen(student).sum()
         divergence = spatial_divergence(student, teacher, self.tau)
         return self.loss_weight * self.tau**2 * divergence.mean()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kd_plugin.checking import check_count, check_number, closest
-
-from .maps import wide
+from kd_plugin.functional import widen
 
 ACTIVATIONS = ('softmax', 'sigmoid')
 # Its square and sums of that are finite in fp32.
@@ -115,7 +114,7 @@ def bounded(logits: Tensor) -> Tensor:
 
 def probabilities(logits: Tensor, activation: str, tau: float) -> Tensor:
     """Softmax over the classes or sigmoid of ``logits / tau``, in fp32."""
-    scaled = bounded(wide(logits) / tau)
+    scaled = bounded(widen(logits) / tau)
     return scaled.softmax(class_dim(logits)) if activation == 'softmax' else scaled.sigmoid()
 
 

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from kd_plugin.functional import widen
+
 from .class_axes import LogitLoss, bounded, class_dim, probabilities
-from .maps import wide
 
 
 @MODELS.register_module()
@@ -66,7 +67,7 @@ def divergence(student: Tensor, teacher: Tensor, activation: str, tau: float) ->
     """
     dim = class_dim(student)
     goal = probabilities(teacher, activation, tau)
-    student, teacher = (bounded(wide(x) / tau) for x in (student, teacher))
+    student, teacher = (bounded(widen(x) / tau) for x in (student, teacher))
     if activation == 'softmax':
         terms = goal * (teacher.log_softmax(dim) - student.log_softmax(dim))
     else:

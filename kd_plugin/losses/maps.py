@@ -1,8 +1,7 @@
-"""What the losses on feature maps share: one shape, and fp32 inside."""
+"""What the losses on feature maps ask of these."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -17,8 +16,3 @@ def check_maps(student: Tensor, teacher: Tensor) -> None:
             f'student and teacher must be maps [N, D, H, W] of one shape, got '
             f'{tuple(student.shape)} and {tuple(teacher.shape)}'
         )
-
-
-def wide(x: Tensor) -> Tensor:
-    """In fp32 whatever floating type comes in; float64 stays."""
-    return x if x.dtype == torch.float64 else x.float()

@@ -6,9 +6,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin.checking import check_number
-from kd_plugin.functional import pearson_distance
+from kd_plugin.functional import pearson_distance, widen
 
-from .maps import check_maps, wide
+from .maps import check_maps
 
 
 def standardized_error(student: Tensor, teacher: Tensor) -> Tensor:
@@ -71,5 +71,5 @@ class PKDLoss(nn.Module):
         """
         check_maps(student, teacher)
         if student.numel() == 0:
-            return wide(student).sum()
+            return widen(student).sum()
         return self.loss_weight * standardized_error(student, teacher)

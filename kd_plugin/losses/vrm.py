@@ -17,8 +17,8 @@ from kd_plugin.edges import (
     joint_entropy,
     reliable,
     standardise,
-    widen,
 )
+from kd_plugin.functional import widen
 from kd_plugin.rng import RandomStream
 
 from .class_axes import (

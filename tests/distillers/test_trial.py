@@ -6,6 +6,7 @@ import architectures
 import pairs
 import pytest
 import torch
+from mmdet.models import FPN
 from mmdet.testing import demo_mm_inputs
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS
@@ -258,3 +259,16 @@ def test_the_trial_is_of_this_process_alone_and_at_the_first_iteration(monkeypat
     assert torch.distributed.is_initialized()
     assert hub.runtime_info == {'epoch': 7}
     MessageHub._instance_dict.pop('trial')
+
+
+def test_what_is_idle_is_found_in_a_teacher_that_draws_random_numbers(monkeypatch):
+    """Each run of the trial draws the same, or its outputs could not be compared."""
+    cfg = detector(pairs.retinanet(), pairs.retinanet(8, 24), pairs.entry(
+        'dist', 'bbox_head.retina_cls', 'bbox_head.retina_cls', 'DISTLoss', 1.0,
+        activation='sigmoid'))  # fmt: skip
+    idle = len(pairs.build(copy.deepcopy(cfg))._frozen.idle)
+    forward = FPN.forward
+    monkeypatch.setattr(FPN, 'forward', lambda self, maps: tuple(
+        level + torch.rand(1) for level in forward(self, maps)))
+    frozen = pairs.build(cfg)._frozen
+    assert frozen.draws and len(frozen.idle) == idle > 0

@@ -25,10 +25,10 @@ from . import rivals, vrm  # noqa: F401  (register their methods)
 from .options import read
 from .pair import Pair, Plan, describe
 from .papers import METHODS, known_options
-from .survey import LogitTap, Survey, survey
+from .survey import LogitTap, Survey
 
 __all__ = ['METHODS', 'LogitTap', 'Pair', 'Plan', 'Survey', 'check_name', 'config_text',
-           'make_plan', 'read', 'survey']  # fmt: skip
+           'make_plan', 'read']  # fmt: skip
 
 
 def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope: str) -> Plan:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from .survey import LogitTap, Survey, survey
+from .survey import LogitTap, Survey
 
 # Columns of a row that a relation between classes needs: two correlate with +1 or -1 always.
 FEWEST_RELATED = 3
@@ -41,7 +41,7 @@ class Pair:
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, scope: str) -> None:
-        self.student, self.teacher = survey(student, scope), survey(teacher, scope)
+        self.student, self.teacher = Survey(student, scope), Survey(teacher, scope)
         self.names = type(student).__name__, type(teacher).__name__
         self.notes: list[str] = []
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -55,48 +55,63 @@ class LogitTap:
     targets: bool
 
 
-@dataclass
 class Survey:
-    """What a model offers.
-
-    Attributes:
-        logits: Its classification layers, in the order in which their losses are taken.
-        features: Strides of the maps that ``'neck'``, ``'backbone'`` and the backbone's last
-            stage give, by path.
-        channels: Of these maps.
-        kind: ``'segmentor'``, or a detector's: ``'two-stage'``, ``'anchor-based'`` or
-            ``'anchor-free'``.
-        reason: Why there are no logits, where there are none.
-    """
-
-    logits: list[LogitTap] = field(default_factory=list)
-    features: dict[str, list[int]] = field(default_factory=dict)
-    channels: dict[str, list[int]] = field(default_factory=dict)
-    kind: str = ''
-    reason: str = ''
-
-
-def survey(model: nn.Module, scope: str) -> Survey:
-    """Run a model on a made-up batch and take down what can be tapped.
+    """What a model offers, found by running it on a made-up batch when it is asked for.
 
     It leaves nothing behind: a copy is run, random numbers drawn do not count.
 
     Args:
         model: Detector or segmentor.
         scope: ``'mmdet'`` or ``'mmseg'``.
+
+    Attributes:
+        kind: ``'segmentor'``, or a detector's: ``'two-stage'``, ``'anchor-based'`` or
+            ``'anchor-free'``.
     """
-    found = Survey(kind=_kind(model, scope))
-    with made_up_ground(), preserved_random_state():
-        model = copy_to_try(model).requires_grad_(True)
-        for device in devices():
-            try:
-                found.logits, found.reason = _logits(model.to(device), scope)
-                break
-            except LossError as error:
-                found.reason = (
-                    f'its loss cannot be run on made-up images, boxes and maps ({error})')
-        found.features, found.channels = _features(model, scope)
-    return found
+
+    def __init__(self, model: nn.Module, scope: str) -> None:
+        self.kind = _kind(model, scope)
+        self._model, self._scope = model, scope
+
+    @property
+    def logits(self) -> list[LogitTap]:
+        """Its classification layers, in the order in which their losses are taken."""
+        return self._heads[0]
+
+    @property
+    def reason(self) -> str:
+        """Why there are no logits, where there are none."""
+        return self._heads[1]
+
+    @property
+    def features(self) -> dict[str, list[int]]:
+        """Strides of the maps that ``'neck'``, ``'backbone'`` and its last stage give, by path."""
+        return self._maps[0]
+
+    @property
+    def channels(self) -> dict[str, list[int]]:
+        """Channels of these maps."""
+        return self._maps[1]
+
+    @cached_property
+    def _copy(self) -> nn.Module:
+        return copy_to_try(self._model).requires_grad_(True)
+
+    @cached_property
+    def _heads(self) -> tuple[list[LogitTap], str]:
+        with made_up_ground(), preserved_random_state():
+            for device in devices():
+                try:
+                    return _logits(self._copy.to(device), self._scope)
+                except LossError as error:
+                    reason = (
+                        f'its loss cannot be run on made-up images, boxes and maps ({error})')
+        return [], reason
+
+    @cached_property
+    def _maps(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        with made_up_ground(), preserved_random_state():
+            return _features(self._copy, self._scope)
 
 
 def _kind(model: nn.Module, scope: str) -> str:

@@ -5,7 +5,7 @@ import pairs
 import pytest
 import torch
 
-from kd_plugin.methods import make_plan, survey
+from kd_plugin.methods import Survey, make_plan
 from kd_plugin.teacher import build_model
 
 # Masks are not what a box head's loss is about.
@@ -18,7 +18,7 @@ CASES += [(case, 'mmseg') for case in architectures.SEGMENTORS]
 
 @pytest.mark.parametrize(('case', 'scope'), CASES, ids=lambda value: getattr(value, 'name', None))
 def test_the_classification_layers_are_those_written_by_hand(case, scope):
-    found = survey(build_model(case.model(8), scope), scope)
+    found = Survey(build_model(case.model(8), scope), scope)
     assert [tap.path for tap in found.logits] == list(case.logits)
     own = {tap.activation for tap in found.logits}
     # Fast-SCNN's own loss is a sigmoid's, whatever the list says.
@@ -48,7 +48,7 @@ def test_the_pairs_are_many():
 
 
 def test_auxiliary_heads_have_the_weight_of_their_task_loss():
-    found = survey(build_model(pairs.segmentor(), 'mmseg'), 'mmseg')
+    found = Survey(build_model(pairs.segmentor(), 'mmseg'), 'mmseg')
     assert [(tap.head, tap.weight) for tap in found.logits] == [
         ('decode_head', 1.0), ('auxiliary_head', 0.4)]
     assert [tap.strides for tap in found.logits] == [[8], [8]]
@@ -56,14 +56,14 @@ def test_auxiliary_heads_have_the_weight_of_their_task_loss():
 
 
 def test_strides_of_a_pyramid():
-    found = survey(build_model(pairs.retinanet(), 'mmdet'), 'mmdet')
+    found = Survey(build_model(pairs.retinanet(), 'mmdet'), 'mmdet')
     assert found.features['neck'] == found.logits[0].strides == [8, 16, 32, 64, 128]
 
 
 @pytest.mark.parametrize(('case', 'path'), architectures.QUERY_BASED[:2],
                          ids=lambda value: getattr(value, 'name', None))  # fmt: skip
 def test_queries_are_no_rows_and_the_reason_is_said(case, path):
-    found = survey(build_model(case.model(8), 'mmdet'), 'mmdet')
+    found = Survey(build_model(case.model(8), 'mmdet'), 'mmdet')
     assert found.logits == [] and 'queries' in found.reason and found.features['neck']
 
 
@@ -71,7 +71,8 @@ def test_it_leaves_nothing_behind():
     model = build_model(pairs.faster_rcnn(), 'mmdet')
     before = {key: value.clone() for key, value in model.state_dict().items()}
     state, flags = torch.get_rng_state(), [p.requires_grad for p in model.parameters()]
-    survey(model, 'mmdet')
+    found = Survey(model, 'mmdet')
+    assert found.logits and found.features
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert torch.equal(state, torch.get_rng_state())
     assert flags == [p.requires_grad for p in model.parameters()]

@@ -60,8 +60,10 @@ def test_background_pixels_can_be_left_out():
 
 
 def test_a_head_without_class_targets_is_refused():
-    cfg = pairs.pair('retinanet')
-    cfg['distill'] = [dict(name='dist', student='neck', teacher='neck', aligner='conv1x1',
-                           loss=dict(type='DISTLoss', ignore_index=255))]
-    with pytest.raises(ValueError, match="no class targets for student 'neck'"):
+    cfg = pairs.pair('faster_rcnn')
+    tap = 'roi_head.mask_head.0.conv_logits'  # its loss is loss_mask
+    cfg.update(student=pairs.cascade_mask_rcnn(), teacher=dict(config=pairs.cascade_mask_rcnn()))
+    cfg['distill'] = [dict(name='dist', student=tap, teacher=tap, loss=dict(
+        type='DISTLoss', activation='sigmoid', ignore_index=255))]
+    with pytest.raises(ValueError, match=f"no class targets for student '{tap}'.*leave out"):
         pairs.build(cfg)

@@ -1,0 +1,1 @@
+"""What the experiments of ``configs/`` need and distilling does not; imported by their configs."""

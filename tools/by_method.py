@@ -45,13 +45,6 @@ def with_method(cfg: Config, method: str) -> Config:
     return cfg
 
 
-def shortened(cfg: Config, length: float) -> Config:
-    """A config with ``length`` of its schedule, for example 0.5; it is changed."""
-    unit = 'iters' if 'max_iters' in cfg.train_cfg else 'epochs'
-    _lengthen(cfg, {unit: round(length * cfg.train_cfg[f'max_{unit}'])})
-    return cfg
-
-
 def _lengthen(cfg: Config, options: dict[str, Any]) -> None:
     """Train for so long: what ended with training ends with it now, milestones keep their share.
 

@@ -1,7 +1,7 @@
 """The demo: a strong teacher makes a small student better, on the embedded data.
 
-Trains the teacher, the student alone and the student with DIST+, each for half the schedule of its
-config, evaluates all three, prints a table and draws a picture. What is there from an earlier call is not trained again;
+Trains the teacher, the student alone and the student with DIST+ on equal schedules, evaluates all
+three, prints a table and draws a picture. What is there from an earlier call is not trained again;
 delete work_dirs/ to start anew.
 """
 
@@ -24,8 +24,8 @@ def main() -> None:
     parser.add_argument('task', choices=PAIRS)
     task = parser.parse_args().task
     teacher, pair = (CONFIGS / f'demo/{name}.py' for name in PAIRS[task])
-    runs = [Run(config, 0, WORK / 'short/results', method=method, length=0.5)
-            for config, method in ((teacher, None), (pair, 'none'), (pair, 'dist-plus'))]
+    runs = [Run(config, 0, WORK / 'results', method=method) for config, method in (
+        (teacher, None), (pair, 'none'), (pair, 'dist-plus'))]  # fmt: skip
     # One thread each: models this small gain nothing from more.
     failures = execute(runs, jobs=2, threads=1)
     if failures:

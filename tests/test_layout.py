@@ -12,8 +12,8 @@ FILES = [path for path in sorted(PACKAGE.rglob('*.py')) if '.mim' not in path.pa
 ORDER = (
     {'checking'},
     {'functional', 'compiled', 'taps', 'aligners', 'rng', 'safe_globals', 'export', 'version'},
-    {'sums', 'edges', 'views', 'data', 'experiments'}, {'fused'}, {'losses'}, {'methods', 'teacher'},
-    {'distillers'}, {'analysis'}, {'runner'}, {'doctor'}, {'__init__'},
+    {'sums', 'edges', 'views', 'data', 'experiments'}, {'fused'}, {'losses'},
+    {'methods', 'teacher'}, {'distillers'}, {'analysis'}, {'runner'}, {'doctor'}, {'__init__'},
 )  # fmt: skip
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

@@ -131,6 +131,9 @@ WRONG = [
     (R, 'distill.0.loss.global_batch', 'yes', "global_batch='yes'; write True or False"),
     (F, 'distill.0.loss', loss('DISTLoss', global_batch=True, relation='kl'), "global_batch=True goes with relation='pearson' alone"),
     # Schedules.
+    (R, 'distill.0.every', 0, "'dist': every=0; write a whole number, 1 or more"),
+    (R, 'distill.0.every', 2.5, 'every=2.5; write a whole number, 1 or more'),
+    (R, 'distill.0.evry', 2, "unknown: ['evry'] (write 'every')"),
     (R, 'distill.0.schedule', 'linear', "'dist': schedule='linear'; write (iteration, factor) pairs"),
     (R, 'distill.0.schedule', [], 'schedule=[]; write (iteration, factor) pairs'),
     (R, 'distill.0.schedule', 0.5, 'schedule=0.5; write (iteration, factor) pairs'),

@@ -62,7 +62,8 @@ def steps(runner: Runner, batches: Iterator[dict]) -> Iterator[None]:
 def relative_cost(alone: Config, distilled: Config, rounds: int = 8, warm_up: int = 3) -> float:
     """How many steps of the student alone one step of the distilled takes.
 
-    Both take turns in this process; the median of the ratios of the rounds.
+    Both take turns in this process; the median of the ratios of the rounds. Where the teacher
+    rests in some iterations, a step is the mean of those with it and of the student's own.
 
     Args:
         alone: The student's config, which is changed.
@@ -86,6 +87,8 @@ def relative_cost(alone: Config, distilled: Config, rounds: int = 8, warm_up: in
                 ratios.append(seconds[1] / seconds[0])
         for one in pair:
             one.close()
+    entries = getattr(runners[1].model, 'entries', [])
+    every = min((entry.schedule.every for entry in entries), default=1)
     del pair, runners
     gc.collect()
-    return median(ratios)
+    return 1 + (median(ratios) - 1) / every

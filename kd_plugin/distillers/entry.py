@@ -22,7 +22,7 @@ from .schedule import Schedule
 from .teaching import dead_terms
 
 _REQUIRED = ('name', 'student', 'teacher', 'loss')
-_OPTIONS = (*_REQUIRED, 'aligner', 'schedule', 'levels')
+_OPTIONS = (*_REQUIRED, 'aligner', 'schedule', 'every', 'levels')
 
 
 class Tapped(NamedTuple):
@@ -40,7 +40,8 @@ class Entry(nn.Module):
         options: ``name`` (the loss is logged as ``loss_<name>``), ``student`` and ``teacher``
             (module paths), ``loss`` (a registered loss's dict), ``aligner`` (a key of
             :data:`kd_plugin.aligners.ALIGNERS`, default None), ``schedule`` (a list of
-            (iteration, factor), see :class:`~.schedule.Schedule`, default None) and ``levels``
+            (iteration, factor), see :class:`~.schedule.Schedule`, default None), ``every`` (count
+            in each so-many-th iteration, default 1; in the others the teacher rests), ``levels``
             (where pyramids differ, ``dict(student=[…], teacher=[…])``: the numbers of the levels
             that go together; default all).
 
@@ -68,7 +69,8 @@ class Entry(nn.Module):
         self.aligner = options.get('aligner')
         try:
             given = options.get('schedule')
-            self.schedule = Schedule([(0, 1)] if given is None else given)
+            self.schedule = Schedule(
+                [(0, 1)] if given is None else given, options.get('every', 1))
         except ValueError as error:
             raise ValueError(f"distill entry '{self.name}': {error}") from error
         self.factor = self.schedule(0)

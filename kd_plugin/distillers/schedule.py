@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from kd_plugin.checking import check_number
+from kd_plugin.checking import check_count, check_number
 
 
 class Schedule:
@@ -15,12 +15,19 @@ class Schedule:
 
     Args:
         points: (iteration, factor) pairs, iterations ascending, both >= 0.
+        every: The loss counts in each so-many-th iteration; in the others it is 0.
 
     Raises:
         ValueError: Anything else.
+
+    Example:
+        >>> schedule = Schedule([(0, 1)], every=2)
+        >>> [schedule(iteration) for iteration in range(4)]
+        [1, 0.0, 1, 0.0]
     """
 
-    def __init__(self, points: list[tuple[int, float]]) -> None:
+    def __init__(self, points: list[tuple[int, float]], every: int = 1) -> None:
+        self.every = check_count('every', every)
         try:
             iterations, self.factors = zip(*points, strict=True)
             fits = list(iterations) == sorted(iterations)
@@ -37,6 +44,8 @@ class Schedule:
 
     def __call__(self, iteration: int) -> float:
         """The factor at an iteration."""
+        if iteration % self.every:
+            return 0.0
         after = bisect_right(self.iterations, iteration)
         if after == 0:
             return self.factors[0]

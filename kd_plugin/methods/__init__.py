@@ -19,7 +19,7 @@ from typing import Any
 from mmengine.registry import MODELS
 from torch import nn
 
-from kd_plugin.checking import check_number, closest
+from kd_plugin.checking import check_count, check_number, closest
 
 from . import rivals, vrm  # noqa: F401  (register their methods)
 from .options import read
@@ -36,7 +36,8 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
 
     Args:
         method: A name, ``'NAME:key=value,…'``, or a dict with ``type`` and the method's options.
-            Each takes ``weight``, a factor of all its distillation losses.
+            Each takes ``weight``, a factor of all its distillation losses, and ``every``:
+            distil in each so-many-th iteration, the teacher rests in the others.
         student: The student's model.
         teacher: The teacher's.
         scope: ``'mmdet'`` or ``'mmseg'``.
@@ -49,7 +50,7 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
     check_name(name)
     # Not METHODS.get(), which would import a module of that name.
     make = METHODS.module_dict[name]
-    weight = options.pop('weight', 1)
+    weight, every = options.pop('weight', 1), options.pop('every', 1)
     pair = Pair(student, teacher, scope)
     try:
         plan = make(pair, **options)
@@ -71,6 +72,9 @@ def make_plan(method: str | dict, student: nn.Module, teacher: nn.Module, scope:
             'entries with taps of your own'
         )
     _weigh(plan, weight)
+    if check_count('distill: every', every) > 1:
+        for entry in plan.entries:
+            entry['every'] = every
     return plan
 
 

@@ -19,6 +19,22 @@ def test_lines_between_points(points, expected):
     assert {iteration: schedule(iteration) for iteration in expected} == pytest.approx(expected)
 
 
+def test_the_others_of_each_so_many_are_nothing():
+    schedule = Schedule([(0, 0), (10, 1)], every=4)
+    assert [schedule(iteration) for iteration in range(9)] == pytest.approx(
+        [0, 0, 0, 0, 0.4, 0, 0, 0, 0.8])
+
+
+@pytest.mark.parametrize('every', [0, -1, 1.5, True, 'two', None])
+def test_how_often_is_a_whole_number(every):
+    cfg = pairs.pair('retinanet')
+    cfg['distill'][1]['every'] = every
+    with pytest.raises(ValueError, match=r"'features': every=.*write a whole number, 1 or more"):
+        pairs.build(cfg)
+    with pytest.raises(ValueError, match=r'distill: every=.*write a whole number, 1 or more'):
+        pairs.build({**cfg, 'distill': dict(type='dist', every=every)})
+
+
 @pytest.mark.parametrize('points', [[(5, 1), (0, 0)], [(0, -1)], [3, 4], [(0, 1, 2)], 'abc'])
 def test_other_things_are_refused(points):
     cfg = pairs.pair('retinanet')
@@ -81,3 +97,24 @@ def test_the_runner_tells_the_iteration(tmp_path, digits):
         seen.append(runner.model.entries[0].factor), forward(*args, **kwargs))[1]
     runner.train()
     assert seen == [0, 0.25, 0.5, 0.75]
+
+
+def test_between_times_a_step_is_the_students_own(tmp_path, digits):
+    """Of two iterations the second adds nothing, and the teacher does not run."""
+    cfg = pairs.pair('pspnet')
+    cfg['distill'] = dict(type='dist-plus', every=2)
+    runner = pairs.runner(cfg, tmp_path, digits, seg=True)
+    distiller = runner.model
+    assert {entry.schedule.every for entry in distiller.entries} == {2}
+    called, losses = [], []
+    distiller.teacher.decode_head.register_forward_hook(lambda *_: called.append(runner.iter))
+    distiller.teacher.backbone.register_forward_hook(lambda *_: called.append(runner.iter))
+    step = distiller.loss
+    distiller.loss = lambda *args, **kwargs: (losses.append(step(*args, **kwargs)), losses[-1])[1]
+    runner.train()
+    distilled = [{key: float(value) for key, value in found.items()
+                  if key in {entry.key for entry in distiller.entries} | {'loss_acclimation'}}
+                 for found in losses]
+    assert [all(found.values()) for found in distilled] == [True, False, True, False]
+    assert [any(found.values()) for found in distilled] == [True, False, True, False]
+    assert {iteration % 2 for iteration in called if iteration < 4} == {0}

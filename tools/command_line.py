@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
 from kd_plugin.methods import METHODS
+from kd_plugin.teacher import read_config as find_config
 
 DISTILLERS = {'mmdet': 'DetectorDistiller', 'mmseg': 'SegmentorDistiller'}
 
@@ -28,7 +29,7 @@ def common_parser(description: str) -> argparse.ArgumentParser:
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """The config, and overrides of it."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help="config, a file or 'mmdet::…' name")
     parser.add_argument('--cfg-options', nargs='+', action=DictAction,
                         help='override settings of the config, key=value')
 
@@ -62,8 +63,15 @@ def taught(cfg: Config, args: argparse.Namespace, parser: argparse.ArgumentParse
 
 
 def open_config(args: argparse.Namespace) -> Config:
-    """The config of :func:`add_config`, its overrides in it."""
-    cfg = Config.fromfile(args.config)
+    """The config of :func:`add_config`, its overrides in it.
+
+    Raises:
+        SystemExit: It cannot be read.
+    """
+    try:
+        cfg = find_config(args.config, 'config')
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     return cfg

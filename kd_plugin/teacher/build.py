@@ -27,19 +27,20 @@ _UNREGISTERED = re.compile(r"'?([\w.]+) is not in the \S+ registry")
 _DTYPES = (None, 'float16', 'bfloat16')
 
 
-def read_config(config: str | os.PathLike | dict) -> Config:
+def read_config(config: str | os.PathLike | dict, what: str = 'teacher.config') -> Config:
     """A model's config from a file, a ``'mmdet::…'`` name or a dict.
 
     Args:
         config: A path; a config of an installed package (``'mmdet::retinanet/….py'``,
             ``'mmseg::…'``); a dict with a ``model`` key; or the model's dict itself.
+        what: It is called in errors.
 
     Raises:
         ValueError: There is no such file, or no model in it.
     """
     if not isinstance(config, (str, os.PathLike, dict)):
         raise ValueError(
-            f"teacher.config is {config!r}; write a path, 'mmdet::folder/name.py' for a config of "
+            f"{what} is {config!r}; write a path, 'mmdet::folder/name.py' for a config of "
             "an installed package, or a model's dict"
         )
     if isinstance(config, dict):
@@ -49,16 +50,16 @@ def read_config(config: str | os.PathLike | dict) -> Config:
             config = _parse(str(config))
         except Exception as error:  # a config is a program, which may raise anything
             raise ValueError(
-                f'teacher.config {str(config)!r} cannot be read ({type(error).__name__}: '
+                f'{what} {str(config)!r} cannot be read ({type(error).__name__}: '
                 f"{one_line(error)}); {_advice(error)}"
             ) from error
     else:
         raise ValueError(
-            f'teacher.config {str(config)!r} is no file (looked from {os.getcwd()}); write '
+            f'{what} {str(config)!r} is no file (looked from {os.getcwd()}); write '
             "a path, or 'mmdet::folder/name.py' for a config of an installed package"
         )
     if 'model' not in config:
-        raise ValueError(f"teacher.config has no 'model'; it has {sorted(config)}")
+        raise ValueError(f"{what} has no 'model'; it has {sorted(config)}")
     return config
 
 
@@ -68,7 +69,10 @@ def _parse(config: str) -> Config:
     with patch.object(yaml_handler, 'Loader', yaml.SafeLoader):
         if '::' in config:
             # As a base, a package's config is found by import name and nothing is installed.
-            return Config.fromstring(f'_base_ = {config!r}', '.py')
+            parsed = Config.fromstring(f'_base_ = {config!r}', '.py')
+            # What a runner writes into its folder is called after it.
+            object.__setattr__(parsed, '_filename', config.rpartition('::')[2])
+            return parsed
         return Config.fromfile(config)
 
 

@@ -2,9 +2,11 @@
 
 import runpy
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from command_line import common_parser, read_config
 from test_run_experiments import write
 
 from kd_plugin.teacher import build_teacher
@@ -88,6 +90,17 @@ def test_a_plain_config_is_distilled_without_a_config_of_its_own(call, config, t
     printed, code = call('train', student, *teaches[:2])
     assert code == 2 and 'go together' in printed
     assert 'distils already' in str(call('train', config, *teaches)[1])
+
+
+def test_a_packages_config_is_taken_by_its_name(monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    parser = common_parser('')
+    args = parser.parse_args(['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
+                              '--cfg-options', 'train_cfg.max_epochs=3'])
+    cfg = read_config(args)
+    assert cfg.model.type == 'RetinaNet' and cfg.train_cfg.max_epochs == 3
+    assert cfg.work_dir == 'work_dirs/retinanet_r50_fpn_1x_coco'
+    assert Path(cfg.filename).name == 'retinanet_r50_fpn_1x_coco.py'
 
 
 def test_the_method_of_a_pair_is_replaced(call, config, tmp_path):

@@ -19,6 +19,10 @@ WRONG = [
     ('train', [PAIR, '--method', 'dist:tau'], "'dist:tau' is no method with options; write them like"),
     ('train', [PAIR, '--method', 'none:epochs=3'], 'trains by iters; write none:iters=NUMBER'),
     ('train', [PAIR, '--auto-scale-lr'], 'has no auto_scale_lr.base_batch_size to scale from'),
+    ('train', ['nowhere.py'], "config 'nowhere.py' is no file (looked from"),
+    ('test', ['nowhere.py', 'S.pth'], "config 'nowhere.py' is no file (looked from"),
+    ('train', ['mmdet::retinanet/retinanet_r50_fpn_1x_coca.py'], "the closest there is 'retinanet_r50_fpn_1x_coco.py'"),
+    ('train', ['README.md'], "config 'README.md' cannot be read"),
     ('train', [], 'the following arguments are required: config'),
 ]  # fmt: skip
 

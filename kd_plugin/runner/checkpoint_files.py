@@ -12,14 +12,14 @@ from glob import escape, glob
 from inspect import signature
 from typing import Any
 
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import find_latest_checkpoint
 
-from kd_plugin.atomic import atomic_write
+from kd_plugin.atomic import atomic_write, write_text
 from kd_plugin.rng import get_random_state
 
 # What a run resumes from; best checkpoints have no optimizer.
@@ -160,6 +160,9 @@ def newest_whole(work_dir: str, logger: logging.Logger) -> str | None:
     for path in sorted(found, key=osp.getmtime, reverse=True):
         if is_whole(path):
             logger.info(f'Resumed from the newest whole checkpoint {path}')
+            if is_main_process():
+                # A run that has nothing left to do would not write it.
+                write_text(osp.join(work_dir, 'last_checkpoint'), path)
             return path
         logger.warning(f'{path} is cut off: it is passed over')
     logger.info(f'{folder} has no checkpoint to resume from: training starts at the beginning')

@@ -6,6 +6,8 @@ import os.path as osp
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.optim import OneCycleParamScheduler
 from mmengine.registry import HOOKS
@@ -13,7 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 
 from kd_plugin.export import plain
-from kd_plugin.rng import get_random_state, set_random_state
+from kd_plugin.rng import RandomStream, get_random_state, set_random_state
 from kd_plugin.teacher.files import open_checkpoint
 
 from .checkpoint_files import is_whole, own_of
@@ -90,6 +92,12 @@ class DistillationHook(Hook):
         The run that wrote it may have died before it wrote the best student, or validated.
         """
         _check_schedulers(runner)
+        for module in unwrapped(runner.model).modules():
+            if isinstance(module, RandomStream):
+                # Checkpoints hold the main process's; ranks draw differently in any case.
+                first = torch.tensor(module.first)
+                broadcast(first)
+                module.first = int(first)
         self._best = _best_checkpoints(runner)
         if self._random_state is None:
             return

@@ -1,0 +1,338 @@
+"""Runs that are ended in many ways and resumed, beside the same run that was not: bit for bit.
+
+    PYTHONPATH=tests python tests/kills.py --out docs/results/reliability/kills.json
+
+Each training is a process of its own (two, for two ranks) that stock hooks write checkpoints of
+every iteration of. It dies by SIGKILL at a random moment, right before an operation on a file of
+its work folder (each of them once), or with half a checkpoint written; by a full disk, a
+data-loader worker that dies, or a batch of NaN. It is resumed until it comes to its end. After
+each death the newest whole checkpoint must be no older than before and each student file must
+open; at the end all that the runs wrote must be equal. tests/runner/test_kills.py is the short form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import errno
+import functools
+import json
+import logging
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import mmengine
+import pairs
+import processes
+import torch
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, TRANSFORMS
+
+import kd_plugin  # noqa: F401
+from kd_plugin.data import ensure
+from kd_plugin.runner.checkpoint_files import newest_whole
+
+ITERATIONS = 6
+TIMESTAMP = re.compile(r'\d{8}_\d{6}|\d+(?=\.tmp)|\d{6,}')
+SILENT = logging.getLogger('kills')
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False
+
+
+@HOOKS.register_module()
+class BreakBatch(Hook):
+    """Makes one iteration's images NaN."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.at:
+            data_batch['inputs'] = [image * float('nan') for image in data_batch['inputs']]
+
+
+@TRANSFORMS.register_module()
+class EndWorker:
+    """Kills the data-loader worker that comes to the n-th image."""
+
+    def __init__(self, at):
+        self.left, self.owner = at, os.getpid()
+
+    def __call__(self, results):
+        self.left -= 1
+        if not self.left and os.getpid() != self.owner:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return results
+
+
+def case(kind, seg, ranks=1, ema=True, by_epoch=False, workers=0, **changes):
+    cfg = pairs.pair(kind)
+    cfg.update(changes)
+    hooks = [dict(type='mmengine.TeacherAccuracyHook', enabled=False)]
+    hooks += [dict(type='mmengine.EMAHook', momentum=0.3)] * ema
+    options = pairs.epochs(1) if by_epoch else {}
+    # mmengine merges the options into those of the digits' config.
+    options.setdefault('default_hooks', {}).setdefault('checkpoint', {}).update(
+        by_epoch=False, interval=1, max_keep_ckpts=1)
+    if seg:
+        options['default_hooks']['checkpoint'].update(save_best='mIoU', rule='greater')
+    else:
+        options.update(pairs.NO_VALIDATION)
+    options.setdefault('train_dataloader', {}).update(num_workers=workers)
+    options['randomness'] = dict(seed=0, diff_rank_seed=ranks > 1)
+    return dict(model=cfg, seg=seg, ranks=ranks, options=options, hooks=hooks)
+
+
+CASES = {
+    'segmentor, acclimation, EMA': case('pspnet', True, acclimation={}),
+    'segmentor, vrm': case('pspnet', True, ema=False, distill='vrm'),
+    'dense detector, vrm, EMA, a worker': case('retinanet', False, distill='vrm', workers=1),
+    'two-stage detector, acclimation': case('faster_rcnn', False, ema=False, acclimation={}),
+    'segmentor, two ranks, vrm, acclimation, EMA': case(
+        'pspnet', True, ranks=2, acclimation={}, distill='vrm'),
+}
+
+
+# ---------------------------------------------------------------------- in the process that trains
+
+def train(case, work, digits, rank, how):
+    """Train, or go on, in this process; it ends with it."""
+    logs = os.open(work.parent / f'{work.name}-{rank}.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(logs, 1), os.dup2(logs, 2)
+    status = 1
+    try:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        options = copy.deepcopy(case['options'])
+        options['custom_hooks'] = copy.deepcopy(case['hooks'])
+        arm(how, work, rank, options)
+        cfg = pairs.training(case['model'], work, digits, seg=case['seg'],
+                             **({} if 'max_epochs' in options.get('train_cfg', {}) else
+                                dict(max_iters=ITERATIONS)), **options)
+        cfg.resume = True
+        if how.get('worker'):
+            cfg.train_dataloader.num_workers = 1
+            cfg.train_dataloader.dataset.pipeline.insert(1, dict(type='EndWorker', at=how['worker']))
+        if case['ranks'] > 1:
+            os.environ['LOCAL_RANK'] = str(rank)
+            processes.meet(how['meeting'], rank)
+            cfg.launcher = 'pytorch'
+            cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+        pairs.Runner.from_cfg(cfg).train()
+        if case['ranks'] > 1:
+            processes.part()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def arm(how, work, rank, options):
+    """Prepare this process's death."""
+    if how.get('nan') is not None:
+        options['custom_hooks'].append(dict(type='BreakBatch', at=how['nan']))
+    if rank != how.get('rank', 0):
+        return
+    put, left = LocalBackend.put, [how.get('half') or how.get('full') or 0]
+
+    def put_half(self, obj, filepath):
+        left[0] -= 1
+        if left[0]:
+            return put(self, obj, filepath)
+        put(self, obj[:len(obj) // 2], filepath)
+        if how.get('full'):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filepath)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if left[0]:
+        LocalBackend.put = put_half
+    if 'covered' in how:
+        def watch(event, arguments):
+            if event not in ('open', 'os.rename', 'os.remove') or os.getpid() != owner:
+                return
+            path, mode = str(arguments[0]), arguments[1] if event == 'open' else None
+            if event == 'open' and (mode is None or not set(str(mode)) & set('wax+')):
+                return
+            if not path.startswith(str(work)):
+                return
+            label = event + ' ' + TIMESTAMP.sub('#', path.removeprefix(str(work)))
+            if label not in how['covered']:
+                passed[0] -= 1
+                if passed[0] >= 0:
+                    return
+                with open(how['note'], 'w') as file:
+                    file.write(label)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        owner, passed = os.getpid(), [how['passed']]
+        sys.addaudithook(watch)
+
+
+# ---------------------------------------------------------------------- in the process that watches
+
+def run(case, work, digits, after=None, **how):
+    """Start training, kill it after so many seconds if any; its (or the first rank's) status."""
+    work.mkdir(parents=True, exist_ok=True)
+    if case['ranks'] > 1:
+        how['meeting'] = tempfile.mkdtemp(dir=work.parent)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    children = []
+    for rank in range(case['ranks']):
+        child = os.fork()
+        if not child:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+            train(case, work, digits, rank, how)
+        children.append(child)
+    if after is not None:  # until a child ends, or so many seconds
+        signal.sigtimedwait([signal.SIGCHLD], after)
+        os.kill(children[how.get('rank', 0)], signal.SIGKILL)
+    first, ended = os.wait()  # a rank that has lost the other ends as a launcher would end it
+    children.remove(first)
+    for child in children:
+        if ended:
+            os.kill(child, signal.SIGKILL)
+        ended = os.waitpid(child, 0)[1] or ended
+    return ended
+
+
+def opened(path):
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def written(work):
+    """All that a run leaves behind and a resume, a test or an export reads."""
+    last = Path((work / 'last_checkpoint').read_text())
+    kept = opened(last)
+    return dict(
+        {key: value for key, value in kept.items() if key not in ('meta', 'message_hub')},
+        name=last.name, best={key: value for key, value in kept['message_hub']['runtime_info'].items()
+                              if key.startswith('best_score')},
+        **{path.name: opened(path)['state_dict'] for path in sorted(work.glob('student_*.pth'))})
+
+
+def difference(one, other, path=''):
+    """Where two trees of values differ in a bit; empty if nowhere."""
+    if isinstance(one, torch.Tensor):
+        return '' if torch.equal(one, other) else path
+    if isinstance(one, dict):
+        if one.keys() != other.keys():
+            return f'{path}: {sorted(map(str, one.keys() ^ other.keys()))}'
+        found = (difference(one[key], other[key], f'{path}/{key}') for key in one)
+    elif isinstance(one, (list, tuple)):
+        if len(one) != len(other):
+            return path
+        found = (difference(a, b, f'{path}/{i}') for i, (a, b) in enumerate(zip(one, other)))
+    else:
+        return '' if one == other else f'{path}: {one} and {other}'
+    return next((text for text in found if text), '')
+
+
+class Trial:
+    """One case: its run that nothing ends, and those that are."""
+
+    def __init__(self, name, folder, digits):
+        self.case, self.folder, self.digits = CASES[name], folder, digits
+        self.deaths, self.runs = Counter(), 0
+        start = time.monotonic()
+        assert run(self.case, folder / 'whole', digits) == 0, self.log('whole')
+        self.seconds = time.monotonic() - start
+        self.whole = written(folder / 'whole')
+
+    def log(self, name):
+        return ''.join(path.read_text()[-3000:] for path in self.folder.glob(f'{name}-*.log'))
+
+    def tried(self, kind, deaths):
+        """Run with each of some deaths in turn until one is survived, then to the end; compare."""
+        self.runs += 1
+        name = f'{kind}-{self.runs}'.replace(' ', '-')
+        work, newest = self.folder / name, -1
+        for how in deaths:
+            status = run(self.case, work, self.digits, **how)
+            if status == 0:
+                break
+            self.deaths[kind] += 1
+            newest = self.look(work, newest)
+        else:
+            assert run(self.case, work, self.digits) == 0, self.log(name)
+        told = difference(self.whole, written(work))
+        assert not told, f'{name}: {told}\n{self.log(name)}'
+        assert not list(work.glob('*.tmp'))
+        shutil.rmtree(work)
+
+    def look(self, work, newest):
+        """What a death has left: the iteration of the newest whole checkpoint."""
+        for path in work.glob('student_*.pth'):
+            assert opened(path)['state_dict'], path
+        found = newest_whole(str(work), SILENT)
+        now = -1 if found is None else opened(found)['meta']['iter']
+        assert now >= newest, (work, found, newest)
+        return now
+
+    def all(self, draw, moments, points):
+        """So many deaths at random moments and at file operations, and one or two of each kind."""
+        ranks = self.case['ranks']
+        self.tried('random moment', [
+            dict(after=draw.uniform(0.1, 0.9) * self.seconds, rank=draw.randrange(ranks))
+            for _ in range(moments)])
+        note = self.folder / 'note'
+        covered = set()
+
+        def uncovered():
+            while len(covered) < points:
+                note.unlink(missing_ok=True)
+                yield dict(covered=covered, note=str(note), passed=draw.randrange(9))
+                covered.add(note.read_text())
+
+        for _ in range(points):
+            if len(covered) < points:
+                self.tried('file operation', uncovered())
+        self.points = len(covered)
+        half = draw.sample(range(1, 6), 2)
+        self.tried('half a checkpoint', [dict(half=half[0]), dict(half=half[1])])
+        self.tried('disk full', [dict(full=draw.randrange(1, 6)), dict(full=draw.randrange(1, 3))])
+        self.tried('batch of NaN', [dict(nan=draw.randrange(1, ITERATIONS))])
+        if self.case['options']['train_dataloader']['num_workers']:
+            self.tried('worker died', [dict(worker=draw.randrange(3, 9))])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, required=True, help='result file')
+    parser.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))
+    parser.add_argument('--moments', type=int, default=5, help='deaths at random moments a case')
+    parser.add_argument('--points', type=int, default=20, help='deaths at file operations a case')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    mmengine.config.config.FormatCode = lambda text, **kwargs: (text, False)  # see conftest.py
+    mmengine.config.utils.load = functools.cache(mmengine.fileio.load)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    draw, found = random.Random(args.seed), {}
+    with tempfile.TemporaryDirectory() as folder:
+        digits = ensure(Path(folder) / 'digits', pairs.SETTINGS)
+        for number, name in enumerate(args.cases):
+            trial = Trial(name, Path(folder) / str(number), digits)
+            trial.all(draw, args.moments, args.points)
+            found[name] = dict(deaths=dict(trial.deaths), runs_that_came_out_equal=trial.runs,
+                               file_operations=trial.points)
+            print(name, found[name], flush=True)
+    total = sum(sum(case['deaths'].values()) for case in found.values())
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(dict(deaths=total, torch=torch.__version__, cases=found), indent=1)
+                        + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -37,11 +37,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[str]:
         if os.path.exists(partial):
             _sync(partial)
             os.replace(partial, path)
+            _sync(os.path.dirname(path) or '.')
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(partial)  # a full disk has use for its bytes
         raise
-    _sync(os.path.dirname(path) or '.')
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

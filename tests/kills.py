@@ -7,180 +7,39 @@ every iteration of. It dies by SIGKILL at a random moment, right before an opera
 its work folder (each of them once), or with half a checkpoint written; by a full disk, a
 data-loader worker that dies, or a batch of NaN. It is resumed until it comes to its end. After
 each death the newest whole checkpoint must be no older than before and each student file must
-open; at the end all that the runs wrote must be equal. tests/runner/test_kills.py is the short form.
+open; at the end all that the runs wrote must be equal. tests/runner/test_kills.py: the short form.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import errno
 import functools
 import json
 import logging
 import os
 import random
-import re
 import resource
 import shutil
 import signal
-import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from pathlib import Path
 
 import mmengine
 import pairs
-import processes
 import torch
-from mmengine.fileio import LocalBackend
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, TRANSFORMS
+from killed_training import CASES, ITERATIONS, train
 
-import kd_plugin  # noqa: F401
 from kd_plugin.data import ensure
 from kd_plugin.runner.checkpoint_files import newest_whole
 
-ITERATIONS = 6
-TIMESTAMP = re.compile(r'\d{8}_\d{6}|\d+(?=\.tmp)|\d{6,}')
 SILENT = logging.getLogger('kills')
 SILENT.addHandler(logging.NullHandler())
 SILENT.propagate = False
+# mmengine says of each folder without a checkpoint that it has none.
+logging.disable(logging.WARNING)
 
-
-@HOOKS.register_module()
-class BreakBatch(Hook):
-    """Makes one iteration's images NaN."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == self.at:
-            data_batch['inputs'] = [image * float('nan') for image in data_batch['inputs']]
-
-
-@TRANSFORMS.register_module()
-class EndWorker:
-    """Kills the data-loader worker that comes to the n-th image."""
-
-    def __init__(self, at):
-        self.left, self.owner = at, os.getpid()
-
-    def __call__(self, results):
-        self.left -= 1
-        if not self.left and os.getpid() != self.owner:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return results
-
-
-def case(kind, seg, ranks=1, ema=True, by_epoch=False, workers=0, **changes):
-    cfg = pairs.pair(kind)
-    cfg.update(changes)
-    hooks = [dict(type='mmengine.TeacherAccuracyHook', enabled=False)]
-    hooks += [dict(type='mmengine.EMAHook', momentum=0.3)] * ema
-    options = pairs.epochs(1) if by_epoch else {}
-    # mmengine merges the options into those of the digits' config.
-    options.setdefault('default_hooks', {}).setdefault('checkpoint', {}).update(
-        by_epoch=False, interval=1, max_keep_ckpts=1)
-    if seg:
-        options['default_hooks']['checkpoint'].update(save_best='mIoU', rule='greater')
-    else:
-        options.update(pairs.NO_VALIDATION)
-    options.setdefault('train_dataloader', {}).update(num_workers=workers)
-    options['randomness'] = dict(seed=0, diff_rank_seed=ranks > 1)
-    return dict(model=cfg, seg=seg, ranks=ranks, options=options, hooks=hooks)
-
-
-CASES = {
-    'segmentor, acclimation, EMA': case('pspnet', True, acclimation={}),
-    'segmentor, vrm': case('pspnet', True, ema=False, distill='vrm'),
-    'dense detector, vrm, EMA, a worker': case('retinanet', False, distill='vrm', workers=1),
-    'two-stage detector, acclimation': case('faster_rcnn', False, ema=False, acclimation={}),
-    'segmentor, two ranks, vrm, acclimation, EMA': case(
-        'pspnet', True, ranks=2, acclimation={}, distill='vrm'),
-}
-
-
-# ---------------------------------------------------------------------- in the process that trains
-
-def train(case, work, digits, rank, how):
-    """Train, or go on, in this process; it ends with it."""
-    logs = os.open(work.parent / f'{work.name}-{rank}.log', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(logs, 1), os.dup2(logs, 2)
-    status = 1
-    try:
-        torch.set_num_threads(1)
-        torch.manual_seed(0)
-        options = copy.deepcopy(case['options'])
-        options['custom_hooks'] = copy.deepcopy(case['hooks'])
-        arm(how, work, rank, options)
-        cfg = pairs.training(case['model'], work, digits, seg=case['seg'],
-                             **({} if 'max_epochs' in options.get('train_cfg', {}) else
-                                dict(max_iters=ITERATIONS)), **options)
-        cfg.resume = True
-        if how.get('worker'):
-            cfg.train_dataloader.num_workers = 1
-            cfg.train_dataloader.dataset.pipeline.insert(1, dict(type='EndWorker', at=how['worker']))
-        if case['ranks'] > 1:
-            os.environ['LOCAL_RANK'] = str(rank)
-            processes.meet(how['meeting'], rank)
-            cfg.launcher = 'pytorch'
-            cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
-        pairs.Runner.from_cfg(cfg).train()
-        if case['ranks'] > 1:
-            processes.part()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def arm(how, work, rank, options):
-    """Prepare this process's death."""
-    if how.get('nan') is not None:
-        options['custom_hooks'].append(dict(type='BreakBatch', at=how['nan']))
-    if rank != how.get('rank', 0):
-        return
-    put, left = LocalBackend.put, [how.get('half') or how.get('full') or 0]
-
-    def put_half(self, obj, filepath):
-        left[0] -= 1
-        if left[0]:
-            return put(self, obj, filepath)
-        put(self, obj[:len(obj) // 2], filepath)
-        if how.get('full'):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), filepath)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    if left[0]:
-        LocalBackend.put = put_half
-    if 'covered' in how:
-        def watch(event, arguments):
-            if event not in ('open', 'os.rename', 'os.remove') or os.getpid() != owner:
-                return
-            path, mode = str(arguments[0]), arguments[1] if event == 'open' else None
-            if event == 'open' and (mode is None or not set(str(mode)) & set('wax+')):
-                return
-            if not path.startswith(str(work)):
-                return
-            label = event + ' ' + TIMESTAMP.sub('#', path.removeprefix(str(work)))
-            if label not in how['covered']:
-                passed[0] -= 1
-                if passed[0] >= 0:
-                    return
-                with open(how['note'], 'w') as file:
-                    file.write(label)
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        owner, passed = os.getpid(), [how['passed']]
-        sys.addaudithook(watch)
-
-
-# ---------------------------------------------------------------------- in the process that watches
 
 def run(case, work, digits, after=None, **how):
     """Start training, kill it after so many seconds if any; its (or the first rank's) status."""
@@ -215,11 +74,11 @@ def written(work):
     """All that a run leaves behind and a resume, a test or an export reads."""
     last = Path((work / 'last_checkpoint').read_text())
     kept = opened(last)
-    return dict(
-        {key: value for key, value in kept.items() if key not in ('meta', 'message_hub')},
-        name=last.name, best={key: value for key, value in kept['message_hub']['runtime_info'].items()
-                              if key.startswith('best_score')},
-        **{path.name: opened(path)['state_dict'] for path in sorted(work.glob('student_*.pth'))})
+    told = kept.pop('message_hub')['runtime_info']
+    del kept['meta']  # the time, for one
+    best = {key: value for key, value in told.items() if key.startswith('best_score')}
+    students = {path.name: opened(path)['state_dict'] for path in work.glob('student_*.pth')}
+    return dict(kept, name=last.name, best=best, students=students)
 
 
 def difference(one, other, path=''):
@@ -233,7 +92,7 @@ def difference(one, other, path=''):
     elif isinstance(one, (list, tuple)):
         if len(one) != len(other):
             return path
-        found = (difference(a, b, f'{path}/{i}') for i, (a, b) in enumerate(zip(one, other)))
+        found = (difference(a, other[i], f'{path}/{i}') for i, a in enumerate(one))
     else:
         return '' if one == other else f'{path}: {one} and {other}'
     return next((text for text in found if text), '')
@@ -299,9 +158,8 @@ class Trial:
             if len(covered) < points:
                 self.tried('file operation', uncovered())
         self.points = len(covered)
-        half = draw.sample(range(1, 6), 2)
-        self.tried('half a checkpoint', [dict(half=half[0]), dict(half=half[1])])
-        self.tried('disk full', [dict(full=draw.randrange(1, 6)), dict(full=draw.randrange(1, 3))])
+        for kind, key in ('half a checkpoint', 'half'), ('disk full', 'full'):
+            self.tried(kind, [{key: which} for which in draw.sample(range(1, 4), min(moments, 2))])
         self.tried('batch of NaN', [dict(nan=draw.randrange(1, ITERATIONS))])
         if self.case['options']['train_dataloader']['num_workers']:
             self.tried('worker died', [dict(worker=draw.randrange(3, 9))])
@@ -330,8 +188,8 @@ def main():
             print(name, found[name], flush=True)
     total = sum(sum(case['deaths'].values()) for case in found.values())
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(dict(deaths=total, torch=torch.__version__, cases=found), indent=1)
-                        + '\n')
+    content = dict(deaths=total, torch=torch.__version__, cases=found)
+    args.out.write_text(json.dumps(content, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -149,7 +149,8 @@ def newest_whole(work_dir: str, logger: logging.Logger) -> str | None:
     Returns:
         Its path; None if there is none, and training starts at the beginning.
     """
-    named = find_latest_checkpoint(work_dir)
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    named = find_latest_checkpoint(work_dir) if osp.exists(pointer) else None
     if named and is_whole(named):
         return named
     if named and not osp.exists(named):
@@ -162,7 +163,7 @@ def newest_whole(work_dir: str, logger: logging.Logger) -> str | None:
             logger.info(f'Resumed from the newest whole checkpoint {path}')
             if is_main_process():
                 # A run that has nothing left to do would not write it.
-                write_text(osp.join(work_dir, 'last_checkpoint'), path)
+                write_text(pointer, path)
             return path
         logger.warning(f'{path} is cut off: it is passed over')
     logger.info(f'{folder} has no checkpoint to resume from: training starts at the beginning')

@@ -177,19 +177,25 @@ def main():
     mmengine.config.config.FormatCode = lambda text, **kwargs: (text, False)  # see conftest.py
     mmengine.config.utils.load = functools.cache(mmengine.fileio.load)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    draw, found = random.Random(args.seed), {}
+    draw = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         digits = ensure(Path(folder) / 'digits', pairs.SETTINGS)
         for number, name in enumerate(args.cases):
             trial = Trial(name, Path(folder) / str(number), digits)
             trial.all(draw, args.moments, args.points)
-            found[name] = dict(deaths=dict(trial.deaths), runs_that_came_out_equal=trial.runs,
-                               file_operations=trial.points)
-            print(name, found[name], flush=True)
-    total = sum(sum(case['deaths'].values()) for case in found.values())
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    content = dict(deaths=total, torch=torch.__version__, cases=found)
-    args.out.write_text(json.dumps(content, indent=1) + '\n')
+            keep(args.out, name, dict(
+                deaths=dict(trial.deaths), runs_that_came_out_equal=trial.runs,
+                file_operations=trial.points, torch=torch.__version__))
+
+
+def keep(out, name, found):
+    """Write what a case came to into the result file; other cases stay there."""
+    print(name, found, flush=True)
+    cases = json.loads(out.read_text())['cases'] if out.exists() else {}
+    cases[name] = found
+    total = sum(sum(case['deaths'].values()) for case in cases.values())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(dict(deaths=total, cases=cases), indent=1) + '\n')
 
 
 if __name__ == '__main__':

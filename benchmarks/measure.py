@@ -79,6 +79,14 @@ def extra_memory(function: Callable[[], object]) -> float:
     return _resident('VmHWM') - before
 
 
+def resident() -> int:
+    """Bytes that the process has in memory, without what is free within it."""
+    libc = ctypes.CDLL(None)
+    libc.mallopt(_M_MMAP_THRESHOLD, 2**16)
+    libc.malloc_trim(0)
+    return _resident('VmRSS')
+
+
 def _resident(line: str) -> int:
     status = Path('/proc/self/status').read_text()
     return int(status.split(f'{line}:')[1].split()[0]) * 1024

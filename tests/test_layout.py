@@ -11,7 +11,8 @@ FILES = [path for path in sorted(PACKAGE.rglob('*.py')) if '.mim' not in path.pa
 # A room imports those further left, and nothing of its own place; the ground stands alone.
 ORDER = (
     {'checking'},
-    {'functional', 'compiled', 'taps', 'aligners', 'rng', 'safe_globals', 'export', 'version'},
+    {'functional', 'compiled', 'taps', 'aligners', 'rng', 'safe_globals', 'export', 'version',
+     'atomic'},
     {'sums', 'edges', 'views', 'data', 'experiments'}, {'fused'}, {'losses'},
     {'methods', 'teacher'}, {'distillers'}, {'analysis'}, {'runner'}, {'doctor'}, {'__init__'},
 )  # fmt: skip

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import save_checkpoint
 
+from kd_plugin.atomic import atomic_write
 from kd_plugin.export import plain, state_of, student_state
 from kd_plugin.teacher import build_model, load_strictly
 from kd_plugin.teacher.files import open_checkpoint
@@ -48,7 +49,8 @@ def main() -> None:
         meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
         meta = meta if isinstance(meta, dict) else {}
         classes = plain(meta.get('dataset_meta') or {'classes': meta.get('CLASSES')})
-        save_checkpoint(dict(meta=dict(dataset_meta=classes), state_dict=state), str(args.out))
+        with atomic_write(args.out) as partial:
+            save_checkpoint(dict(meta=dict(dataset_meta=classes), state_dict=state), partial)
         if args.config:
             cfg = Config.fromfile(args.config)
             init_default_scope(cfg.default_scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,12 @@ def read_result(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f'{path} holds a {type(found).__name__} and is no result; {again}')
     return found
+
+
+def rows(log: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a training's numbers, but one that a killed process left half written."""
+    for line in log.read_text(errors='replace').splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue

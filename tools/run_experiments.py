@@ -32,10 +32,11 @@ from by_method import run_name, with_method
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from plans import RESULTS, ROOT, PlanParser, add_run_arguments
-from results import read_result
+from results import read_result, rows
 from scheduling import execute
 
-import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
+# The package before any config is read: it makes 'mmseg::…' name a config.
+from kd_plugin.atomic import write_text
 
 # mmengine finds packages through it, and Python would say so for every config that is read.
 warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
@@ -164,7 +165,7 @@ class Run:
         if settings.exists() and settings.read_text() != self.hash:
             raise RuntimeError(
                 f'{self.folder} was begun with other settings than {self.name} has now: delete it')
-        settings.write_text(self.hash)
+        write_text(settings, self.hash)
         # What runs is what was hashed, also when the file is edited meanwhile. It has a folder of
         # its own, as training dumps what it was told, resume and all, beside the checkpoints.
         config = str(self.folder / 'settings' / self.config.name)
@@ -181,11 +182,11 @@ class Run:
                 'cpu_seconds': round(used.ru_utime + used.ru_stime, 1),
                 'memory_mb': used.ru_maxrss // 1024, 'finished': succeeded,
             }  # fmt: skip
-            attempts.write_text(json.dumps([*earlier, spent]))
+            write_text(attempts, json.dumps([*earlier, spent]))
 
         if not (earlier and earlier[-1]['finished']):
             # Stays like this if nobody lives to note what the attempt took.
-            attempts.write_text(json.dumps([*earlier, {'finished': False}]))
+            write_text(attempts, json.dumps([*earlier, {'finished': False}]))
             self._call('train', [config, '--work-dir', str(self.folder), '--resume', *options],
                        threads, note)  # fmt: skip
         spent = json.loads(attempts.read_text())
@@ -205,15 +206,13 @@ class Run:
             'versions': versions(),
         }  # fmt: skip
         self.result.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.result.with_suffix('.tmp')
-        partial.write_text(json.dumps(content, indent=1) + '\n')
-        partial.rename(self.result)
+        write_text(self.result, json.dumps(content, indent=1) + '\n')
 
     def _validated(self, metrics: set[str]) -> dict[str, float]:
         """The metrics of the last validation in training, empty without one."""
         found: dict[str, float] = {}
         for log in sorted(Path(self.folder or '').glob('*/vis_data/scalars.json')):
-            for row in map(json.loads, log.read_text().splitlines()):
+            for row in rows(log):
                 found = {key: row[key] for key in row if key in metrics} or found
         return found
 

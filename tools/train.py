@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 from kd_plugin.runner import StopHook
+from kd_plugin.runner.lock import WorkFolderInUse
 
 
 def consult(cfg: Config) -> None:
@@ -65,7 +66,10 @@ def main() -> None:
     runner = RUNNERS.build(cfg)  # a Runner, or what runner_type says
     if not any(isinstance(hook, StopHook) for hook in runner.hooks):
         runner.register_hook(StopHook())  # a model without a teacher
-    runner.train()
+    try:
+        runner.train()
+    except WorkFolderInUse as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == '__main__':

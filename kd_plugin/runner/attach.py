@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import wraps
 from inspect import signature
 from typing import Any
 
 from mmengine import _strategy
 from mmengine._strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
+from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.model import MMSeparateDistributedDataParallel, is_model_wrapper
@@ -18,12 +18,15 @@ from mmengine.registry import MODELS
 from mmengine.runner import FlexibleRunner, Runner
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from kd_plugin.atomic import remove_partial
 from kd_plugin.distillers import BaseDistiller
 from kd_plugin.distillers.compiling import read_options
 from kd_plugin.runner.optimizer import build_with_groups
 
+from .checkpoint_files import CheckpointFilesHook, resumed_whole, written_whole
 from .distillation_hook import DistillationHook
 from .frozen_teacher_hook import FrozenTeacherHook
+from .lock import locked
 from .nonfinite_hook import NonfiniteHook
 from .stop_hook import StopHook, stoppable
 from .student_files import LastStudentHook
@@ -73,6 +76,8 @@ def attach_to_runners() -> None:
 
     Runner.__init__ = _hand_over(Runner.__init__)
     Runner.train = _stoppable(Runner.train)
+    Runner.save_checkpoint = written_whole(Runner.save_checkpoint, _stops)
+    Runner.load_or_resume = resumed_whole(Runner.load_or_resume, _stops)
     Runner.register_hooks = with_hooks
     Runner._maybe_compile = in_parts
     Runner.build_optim_wrapper = with_groups
@@ -115,7 +120,9 @@ def _attach_to_flexible_runner() -> None:
 
     FlexibleRunner.__init__ = _hand_over(FlexibleRunner.__init__)
     FlexibleRunner.train = _stoppable(FlexibleRunner.train)
-    FlexibleRunner.load_or_resume = with_hooks
+    FlexibleRunner.load_or_resume = resumed_whole(with_hooks, _is_distillers_runner)
+    FlexibleRunner.save_checkpoint = written_whole(
+        FlexibleRunner.save_checkpoint, _is_distillers_runner)
     BaseStrategy.compile_model = in_parts
     BaseStrategy.build_optim_wrapper = with_groups
 
@@ -160,11 +167,20 @@ def _is_distillers(model: Any) -> bool:
 
 
 def _stoppable(train: Callable) -> Callable:
-    """A runner's training that a signal may stop, where it has the hook for it."""
+    """A runner's training that a signal may stop, where it has the hook for it.
+
+    No other process trains into its work folder meanwhile.
+    """
 
     @wraps(train)
     def with_signals(self: Runner | FlexibleRunner) -> Any:
-        with stoppable() if _stops(self) else nullcontext():
+        if not _stops(self):
+            return train(self)
+        with locked(self.work_dir), stoppable():
+            if is_main_process():
+                remove_partial(self.work_dir)
+            if not any(isinstance(hook, CheckpointFilesHook) for hook in self.hooks):
+                self.register_hook(CheckpointFilesHook())
             return train(self)
 
     return with_signals
@@ -173,6 +189,10 @@ def _stoppable(train: Callable) -> Callable:
 def _stops(runner: Runner | FlexibleRunner) -> bool:
     if any(isinstance(hook, StopHook) for hook in runner.hooks):
         return True
+    return _is_distillers_runner(runner)
+
+
+def _is_distillers_runner(runner: Runner | FlexibleRunner) -> bool:
     if not isinstance(runner.model, dict):
         return isinstance(unwrapped(runner.model), BaseDistiller)
     return _is_distillers(runner.model)  # the flexible runner builds it in the course of training

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os.path as osp
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.optim import OneCycleParamScheduler
 from mmengine.registry import HOOKS
@@ -13,8 +15,10 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 
 from kd_plugin.export import plain
-from kd_plugin.rng import get_random_state, set_random_state
+from kd_plugin.rng import RandomStream, get_random_state, set_random_state
+from kd_plugin.teacher.files import open_checkpoint
 
+from .checkpoint_files import is_whole, own_of
 from .student_files import write_student
 from .unwrapped import unwrapped
 
@@ -38,8 +42,9 @@ class DistillationHook(Hook):
 
     Registered by itself for every runner of a distiller.
 
-    A resumed run draws the same random numbers as an uninterrupted one, except inside persistent
-    data-loader workers of an epoch-based loop: their random state cannot be read.
+    A resumed run draws the same random numbers as an uninterrupted one, each process its own,
+    except inside persistent data-loader workers of an epoch-based loop: their random state cannot
+    be read. A validation that was due when the run died is made first.
     """
 
     # After the hooks that change a checkpoint (EMA) and that write it.
@@ -49,8 +54,10 @@ class DistillationHook(Hook):
         self._best: dict[str, str] = {}
         self._saved: dict[str, Any] = {}
         self._own: dict[str, Any] = {}
-        self._random_state: dict[str, Any] | None = None
+        self._random_state: dict[str, Any] | None = None  # to go on with
+        self._validated = False
         self._validating = False
+        self._before_val: dict[str, Any] = {}  # random state
 
     # ------------------------------------------------------------------ resume
 
@@ -58,7 +65,7 @@ class DistillationHook(Hook):
         """Add what a resume needs."""
         checkpoint[STATE_KEY] = dict(
             weights=weights_to_cpu(unwrapped(runner.model).distillation_state()),
-            random=get_random_state(),
+            random=getattr(runner, '_random_states', []),
             validated=self._validating,
         )
         for kept in checkpoint['meta'], checkpoint.get('message_hub', {}).get('runtime_info', {}):
@@ -72,16 +79,37 @@ class DistillationHook(Hook):
         if state is None or not runner._resume:
             return
         unwrapped(runner.model).load_distillation_state(state['weights'])
-        self._random_state = state
+        self._random_state = own_of(state['random'])
+        self._validated = state['validated']
         # The runner compares what the data set says byte by byte.
         own = getattr(runner.train_dataloader.dataset, 'metainfo', None)
         if checkpoint['meta'].get('dataset_meta') == plain(own):
             checkpoint['meta']['dataset_meta'] = own
 
     def before_train(self, runner: Runner) -> None:
-        """Take note of the best checkpoints that a resumed run has already."""
-        self._best = _best_checkpoints(runner)
+        """Make up for what came after the checkpoint that a run is resumed from.
+
+        The run that wrote it may have died before it wrote the best student, or validated.
+        """
         _check_schedulers(runner)
+        for module in unwrapped(runner.model).modules():
+            if isinstance(module, RandomStream):
+                # Checkpoints hold the main process's; ranks draw differently in any case.
+                first = torch.tensor(module.first)
+                broadcast(first)
+                module.first = int(first)
+        self._best = _best_checkpoints(runner)
+        if self._random_state is None:
+            return
+        for name, path in self._best.items():
+            if osp.isfile(path) and is_whole(path):
+                best = open_checkpoint(path)
+                write_student(runner, f'student_{name}.pth', best['state_dict'])
+        if not self._validated and _validation_was_due(runner):
+            runner.logger.info('The validation that was due at this checkpoint is made first')
+            set_random_state(self._random_state)
+            runner.val_loop.run()
+            self._random_state = get_random_state()
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Continue the random numbers where the checkpoint left them."""
@@ -90,11 +118,7 @@ class DistillationHook(Hook):
         state, self._random_state = self._random_state, None
 
         def restore() -> None:
-            set_random_state(state['random'])
-            if not state['validated'] and _validation_was_due(runner):
-                # The run that wrote the checkpoint went on to validate, and starting a data
-                # loader draws one seed.
-                torch.empty((), dtype=torch.int64).random_()
+            set_random_state(state)
 
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             # The data are replayed up to here first; their draws must not count.
@@ -118,6 +142,7 @@ class DistillationHook(Hook):
     def before_val(self, runner: Runner) -> None:
         """Checkpoints from here on know that validation has begun."""
         self._validating = True
+        self._before_val = get_random_state()
         self._own = unwrapped(runner.model).distillation_state()
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -132,6 +157,11 @@ class DistillationHook(Hook):
         """Checkpoints from here on belong to training again."""
         self._validating = False
         self._own = {}
+
+    def leave_val(self) -> None:
+        """A checkpoint from here on is one of before the validation that is left undone."""
+        self._validating = False
+        set_random_state(self._before_val)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Write the student of each new best checkpoint."""
@@ -197,9 +227,11 @@ def _check_schedulers(runner: Runner) -> None:
 def _validation_was_due(runner: Runner) -> bool:
     """Whether the loop validates right after the epoch or iteration it is resumed from."""
     loop = runner.train_loop
-    done = loop.epoch if isinstance(loop, EpochBasedTrainLoop) else loop.iter
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    done, last = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
+    loop._decide_current_val_interval()  # the resumed run has not yet come to it
     return (
         runner.val_loop is not None
         and done >= loop.val_begin
-        and done % loop.val_interval == 0
+        and (done % loop.val_interval == 0 or done == last)
     )

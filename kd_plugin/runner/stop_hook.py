@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import os.path as osp
 import signal
 from collections.abc import Iterator
@@ -16,8 +15,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from kd_plugin.atomic import write_text
 from kd_plugin.rng import get_random_state, set_random_state
 
+from .checkpoint_files import gathered, own_of
+from .distillation_hook import DistillationHook
 from .signals import noted, noting_signals
 
 # The checkpoint's key for the part of an epoch that is done.
@@ -65,26 +67,29 @@ class StopHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Leave a validation undone. Several processes finish it, as not all may have as much."""
+        """Leave a validation to the resumed run.
+
+        Several processes finish it, as not all may have as much.
+        """
         number = noted()
         if number is None or get_world_size() > 1:
             return
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)  # it has lent its averages to the model
+            elif isinstance(hook, DistillationHook):
+                hook.leave_val()
         self._leave(runner, number, runner.iter)
 
     def _leave(self, runner: Runner, number: int, iteration: int) -> NoReturn:
         self._meta = dict(epoch=runner.epoch, iter=iteration)
+        self._part = self._part and gathered(self._part)
         path = osp.join(runner.work_dir, f'iter_{iteration}.pth')
-        partial = f'{path}.tmp'  # what is there stays whole if this is cut short
         runner.save_checkpoint(
-            runner.work_dir, osp.basename(partial), by_epoch=False,
+            runner.work_dir, osp.basename(path), by_epoch=False,
             save_param_scheduler=runner.param_schedulers is not None)
         if is_main_process():
-            os.replace(partial, path)
-            with open(osp.join(runner.work_dir, 'last_checkpoint'), 'w', encoding='utf-8') as file:
-                file.write(path)
+            write_text(osp.join(runner.work_dir, 'last_checkpoint'), path)
             print(f'Stopped by {signal.Signals(number).name} after iteration {iteration}, saved '
                   f'as {path}; to go on, add --resume to the command (resume=True to the config)',
                   flush=True)  # fmt: skip
@@ -102,8 +107,8 @@ class StopHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take note of an epoch that was left in between."""
         part = checkpoint.pop(PART_KEY, None)
-        if runner._resume:
-            self._part = part
+        if runner._resume and part is not None:
+            self._part = own_of(part)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Go through the part that is done, without training."""

@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import save_checkpoint, weights_to_cpu
 
+from kd_plugin.atomic import atomic_write
 from kd_plugin.export import plain
 
 from .unwrapped import unwrapped
@@ -20,7 +21,8 @@ def write_student(runner: Runner, name: str, state_dict: dict) -> None:
     """Write weights and class names, in plain types, into the work folder."""
     path = osp.join(runner.work_dir, name)
     meta = plain(getattr(runner.train_dataloader.dataset, 'metainfo', {}))
-    save_checkpoint(dict(meta=dict(dataset_meta=meta), state_dict=state_dict), path)
+    with atomic_write(path) as partial:
+        save_checkpoint(dict(meta=dict(dataset_meta=meta), state_dict=state_dict), partial)
     runner.logger.info(f'The student alone, for any mmdet or mmseg: {path}')
 
 

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from kd_plugin.atomic import write_text
 from kd_plugin.distillers import BaseDistiller
 from kd_plugin.rng import preserved_random_state
 
@@ -61,8 +62,8 @@ class TeacherAccuracyHook(Hook):
                    if isinstance(before[key], Real)}  # fmt: skip
         shown = ', '.join(f'{key} {a:.4g} → {b:.4g}' for key, (a, b) in numbers.items())
         runner.logger.info(f'The teacher before → after acclimation: {shown}')
-        with open(osp.join(runner.work_dir, FILE), 'w', encoding='utf-8') as file:
-            json.dump({key: dict(before=a, after=b) for key, (a, b) in numbers.items()}, file)
+        write_text(osp.join(runner.work_dir, FILE), json.dumps(
+            {key: dict(before=a, after=b) for key, (a, b) in numbers.items()}))
 
     @staticmethod
     def _evaluate(runner: Runner, model: BaseDistiller) -> dict[str, float]:

@@ -6,7 +6,8 @@ import logging
 import os.path as osp
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from glob import escape, glob
 from inspect import signature
@@ -45,6 +46,7 @@ class CheckpointFilesHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and not isinstance(hook.file_backend, _Patient):
                 hook.file_backend = _Patient(hook.file_backend, self._outdated)
+                hook._save_checkpoint_with_step = _of_all_ranks(hook._save_checkpoint_with_step)
 
     def written(self, path: str) -> None:
         """Remove what the checkpoint that was just written has replaced."""
@@ -73,18 +75,13 @@ class _Patient:
 
 
 def written_whole(save: Callable, applies: Callable[[Any], bool]) -> Callable:
-    """A runner's ``save_checkpoint`` that leaves no file cut short.
-
-    All processes of a run call it together, as mmengine's checkpoint hook does: each has random
-    numbers of its own, and the checkpoint holds them all.
-    """
+    """A runner's ``save_checkpoint`` that leaves no file cut short."""
     parameters = signature(save)
 
     @wraps(save)
     def save_whole(self: Any, *args: Any, **kwargs: Any) -> None:
         if not applies(self):
             return save(self, *args, **kwargs)
-        self._random_states = gathered(get_random_state())
         given = parameters.bind(self, *args, **kwargs)
         given.apply_defaults()
         options = given.arguments
@@ -102,6 +99,29 @@ def written_whole(save: Callable, applies: Callable[[Any], bool]) -> Callable:
                 hook.written(path)
 
     return save_whole
+
+
+@contextmanager
+def random_states_of_all_ranks(runner: Any) -> Iterator[None]:
+    """Inside the block a checkpoint gets the random state of each process, not of the main one.
+
+    All processes of a run come here together, as they do to mmengine's checkpoint hook; to
+    ``save_checkpoint`` by itself a hook may send the main process alone.
+    """
+    runner._random_states = gathered(get_random_state())
+    try:
+        yield
+    finally:
+        del runner._random_states
+
+
+def _of_all_ranks(save: Callable) -> Callable:
+    @wraps(save)
+    def save_all(runner: Any, *args: Any, **kwargs: Any) -> None:
+        with random_states_of_all_ranks(runner):
+            save(runner, *args, **kwargs)
+
+    return save_all
 
 
 def gathered(value: Any) -> list[Any]:

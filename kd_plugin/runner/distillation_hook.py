@@ -65,7 +65,7 @@ class DistillationHook(Hook):
         """Add what a resume needs."""
         checkpoint[STATE_KEY] = dict(
             weights=weights_to_cpu(unwrapped(runner.model).distillation_state()),
-            random=getattr(runner, '_random_states', []),
+            random=getattr(runner, '_random_states', None) or [get_random_state()],
             validated=self._validating,
         )
         for kept in checkpoint['meta'], checkpoint.get('message_hub', {}).get('runtime_info', {}):

@@ -18,7 +18,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from kd_plugin.atomic import write_text
 from kd_plugin.rng import get_random_state, set_random_state
 
-from .checkpoint_files import gathered, own_of
+from .checkpoint_files import gathered, own_of, random_states_of_all_ranks
 from .distillation_hook import DistillationHook
 from .signals import noted, noting_signals
 
@@ -85,9 +85,10 @@ class StopHook(Hook):
         self._meta = dict(epoch=runner.epoch, iter=iteration)
         self._part = self._part and gathered(self._part)
         path = osp.join(runner.work_dir, f'iter_{iteration}.pth')
-        runner.save_checkpoint(
-            runner.work_dir, osp.basename(path), by_epoch=False,
-            save_param_scheduler=runner.param_schedulers is not None)
+        with random_states_of_all_ranks(runner):
+            runner.save_checkpoint(
+                runner.work_dir, osp.basename(path), by_epoch=False,
+                save_param_scheduler=runner.param_schedulers is not None)
         if is_main_process():
             write_text(osp.join(runner.work_dir, 'last_checkpoint'), path)
             print(f'Stopped by {signal.Signals(number).name} after iteration {iteration}, saved '

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from kd_plugin.atomic import atomic_write, remove_partial, write_text
+from kd_plugin.runner import checkpoint_files
 from kd_plugin.runner.checkpoint_files import newest_whole
 from kd_plugin.runner.lock import FILE, WorkFolderInUse
 
@@ -188,3 +189,19 @@ def test_a_second_training_is_refused_in_a_sentence(tmp_path, digits, holder):
     holder.wait()
     runner.train()
     assert (tmp_path / 'student_last.pth').exists()
+
+
+def test_only_the_checkpoint_hook_waits_for_the_other_processes(tmp_path, digits, monkeypatch):
+    """A hook of a user's may save on the main process alone."""
+    asked = []
+    monkeypatch.setattr(checkpoint_files, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(checkpoint_files, 'all_gather_object',
+                        lambda value: asked.append(value) or [value, value])
+    runner = pairs.runner(pairs.pair('pspnet'), tmp_path, digits, seg=True, **every_iteration())
+    runner.train()
+    assert len(asked) == runner.max_iters
+    runner.save_checkpoint(str(tmp_path), 'mine.pth')
+    assert len(asked) == runner.max_iters
+    saved = [torch.load(tmp_path / name, weights_only=False)['distillation']['random']
+             for name in (f'iter_{runner.max_iters}.pth', 'mine.pth')]  # fmt: skip
+    assert list(map(len, saved)) == [2, 1]

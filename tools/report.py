@@ -2,11 +2,11 @@
 
     tools/report.py work_dirs/alone work_dirs/dist-plus --out report.html
 
-Takes the work folders of training, of the student alone, the student for longer, distilled students
-and their teacher, as far as they are there; the page says what is missing. Settings, accuracy,
-curves and cost come from what training wrote down. What needs predictions (classes, confusion,
-errors by kind, pictures) comes from the last checkpoints, evaluated once on the validation data of
-their configs and kept in a folder beside the page, as the pictures are.
+Takes the work folders of training: of the student alone, the student for longer, distilled
+students and their teacher, as far as they are there; the page says what is missing. Settings,
+accuracy, curves and cost come from what training wrote down. What needs predictions (classes,
+confusion, errors by kind, pictures) comes from the last checkpoints, evaluated once on the
+validation data of their configs and kept in a folder beside the page, as the pictures are.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ def write_report(folders: list[Path], out: Path, results: Path, evaluate: bool =
     """
     works = read_works(folders, results)
     beside = out.with_name(f'{out.stem}_files')
-    title = {'mmdet': 'Detection', 'mmseg': 'Segmentation'}.get(
-        works[0].cfg.get('default_scope'), 'Training')
-    page = Page(f'{title}: {", ".join(work.label for work in works)}', beside)
+    task = {'mmdet': 'detection', 'mmseg': 'segmentation'}.get(
+        works[0].cfg.get('default_scope'), 'training')
+    below = f'Runs: {"; ".join(work.label for work in works)}.'
+    page = Page(f'Distillation report: {task}', below, beside)
     seen = look_at(works, beside / 'predictions', page) if evaluate else {}
     if not evaluate:
         page.missing.append('classes, confusion, errors and pictures: --no-predictions was given')
@@ -69,7 +70,7 @@ def _first_seen(works: list[Work], role: str, seen: dict[str, Seen]) -> str | No
 
 
 def look_at(works: list[Work], folder: Path, page: Page) -> dict[str, Seen]:
-    """What each run's model predicts, and the teacher, by label; what cannot is said on the page."""
+    """What each run's model and the teacher predict, by label; what fails the page says."""
     seen: dict[str, Seen] = {}
     jobs = [(work.label, work, False) for work in works]
     distilled = R.first(works, R.DISTILLED)
@@ -84,8 +85,8 @@ def look_at(works: list[Work], folder: Path, page: Page) -> dict[str, Seen]:
             continue
         first = next(iter(seen.values()), found)
         if (found.classes, found.paths) != (first.classes, first.paths):
-            page.missing.append(f'predictions of {label}: its validation data or classes are others '
-                                f'than those of {next(iter(seen))}')  # fmt: skip
+            page.missing.append(f'predictions of {label}: its validation data or classes are '
+                                f'others than those of {next(iter(seen))}')  # fmt: skip
             continue
         seen[label] = found
     return seen

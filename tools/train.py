@@ -6,8 +6,8 @@ The config of a plain model is distilled from another without a config file of i
         --method dist-plus
 
 With --method alone, that of a pair's config is replaced. With --doctor, tools/doctor.py looks at
-teacher, data and losses first, and training starts only if it would not be pointless. With --pictures,
-what student and teacher see is drawn on the way (kd_plugin.runner.DistillationPicturesHook).
+teacher, data and losses first, and training starts only if it would not be pointless. With
+--pictures, what student and teacher see is drawn on the way (DistillationPicturesHook).
 """
 
 import subprocess

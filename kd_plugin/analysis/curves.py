@@ -94,6 +94,7 @@ def draw_curves(
         size: Inches.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots()
@@ -105,9 +106,12 @@ def draw_curves(
                            marker=marker, ms=4, label=label)  # fmt: skip
     if logarithmic and any(v > 0 for curve in curves.values() for v in curve.values()):
         axes.set_yscale('log')
+        axes.yaxis.set_major_formatter('{x:g}')
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter('{x:g}')
     axes.set_title(title, fontsize=10, loc='left')
     axes.set_xlabel('iteration', fontsize=9)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(which='both', labelsize=8)
     axes.grid(alpha=0.25)
     if beside:
         right = axes.twinx()

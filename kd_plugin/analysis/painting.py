@@ -59,7 +59,7 @@ def paint_labels(
     if image is None:
         return panel
     below = cv2.resize(sized(image, width), panel.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return cv2.addWeighted(panel, 0.7, below, 0.3, 0)
+    return cv2.addWeighted(panel, 0.6, below, 0.4, 0)
 
 
 def paint_boxes(
@@ -102,11 +102,14 @@ def heat(values: np.ndarray, low: float, high: float, width: int = WIDTH) -> np.
     return sized(np.ascontiguousarray(coloured), width)
 
 
-def over(panel: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """A panel half transparent over an image, in the size of the image's panel."""
-    below = sized(image, panel.shape[1])
-    above = cv2.resize(panel, below.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    return cv2.addWeighted(above, 0.6, below, 0.4, 0)
+def over(values: np.ndarray, image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """:func:`heat` over an image [H, W, 3], which shines through where the map is low."""
+    below = sized(image)
+    share = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+    above, opaque = (cv2.resize(one, below.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+                     for one in (heat(values, low, high), 0.85 * share))  # fmt: skip
+    mixed = below * (1 - opaque[..., None]) + above * opaque[..., None]
+    return mixed.round().astype(np.uint8)
 
 
 def legend(width: int, classes: Sequence[str], colours: np.ndarray) -> np.ndarray:

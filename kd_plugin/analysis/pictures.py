@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from kd_plugin.distillers.entry import Tapped
@@ -13,6 +15,8 @@ from kd_plugin.functional import pearson_distance
 from .painting import colours_of, heat, over, paint_boxes, paint_labels, pasted, sized, titled
 
 MIN_SCORE = 0.3  # of a detection that is drawn
+_ACTIVATIONS: dict[str | None, Callable[[Tensor], Tensor]] = {
+    'softmax': lambda logits: logits.softmax(0), 'sigmoid': torch.sigmoid}
 
 
 def image_of(inputs: Tensor, sample: Any, bgr: bool) -> np.ndarray:
@@ -72,13 +76,16 @@ def paint_sample(
     return paint_boxes(image, boxes.tolist(), found.labels.tolist(), classes, colours, masks)
 
 
-def map_rows(image: np.ndarray, name: str, tapped: Tapped) -> list[list[np.ndarray]]:
+def map_rows(
+    image: np.ndarray, name: str, tapped: Tapped, activation: str | None = None
+) -> list[list[np.ndarray]]:
     """A row of panels for each level of an entry.
 
     Args:
         image: RGB [H, W, 3].
         name: Of the entry.
         tapped: Its maps [1, D, h, w], the student's aligned.
+        activation: ``'softmax'`` or ``'sigmoid'`` for logits, whose probabilities are related.
 
     Returns:
         Teacher, student (means over channels, each from its least to its greatest value), and
@@ -88,14 +95,16 @@ def map_rows(image: np.ndarray, name: str, tapped: Tapped) -> list[list[np.ndarr
     rows = []
     for level, (student, teacher) in enumerate(zip(*tapped[:2], strict=True)):
         means = [side[0].float().mean(0).cpu().numpy() for side in (teacher, student)]
-        distance = pearson_distance(student[0], teacher[0], dim=0).cpu().numpy()
+        related = _ACTIVATIONS.get(activation, Tensor.float)
+        pair = [related(side[0].float()) for side in (student, teacher)]
+        distance = pearson_distance(*pair, dim=0).cpu().numpy()
         maps = [heat(one, one.min(), one.max()) for one in means]
         weak = heat(distance, 0, 1)
         title = name if len(tapped.student) == 1 else f'{name} {level}'
         channels, height, width = teacher.shape[1:]
         titles = (f'{title} {channels}x{height}x{width}: teacher', 'student, aligned',
                   f'1 - Pearson, mean {distance.mean():.2f}', 'over the image')
-        panels = [*maps, weak, over(weak, image)]
+        panels = [*maps, weak, over(distance, image, 0, 1)]
         rows.append([titled(panel, text) for panel, text in zip(panels, titles, strict=True)])
     return rows
 

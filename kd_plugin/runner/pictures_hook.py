@@ -52,7 +52,7 @@ class DistillationPicturesHook(Hook):
     why and nothing more is drawn. Of a model that has no teacher truth and student are drawn.
 
     Args:
-        interval: Iterations from one drawing to the next; the last iteration is drawn too.
+        interval: Iterations from one drawing to the next; the end is drawn too.
         images: How many images, evenly from the validation data; the same each time.
 
     Raises:
@@ -78,14 +78,21 @@ class DistillationPicturesHook(Hook):
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Draw, where it is time."""
-        due = self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)
-        if not due or self._broken:
+        if self.every_n_train_iters(runner, self.interval) and not self.is_last_train_iter(runner):
+            self._draw(runner, runner.iter + 1)
+
+    def after_train(self, runner: Runner) -> None:
+        """Draw what training ended with, its last validation too."""
+        self._draw(runner, runner.iter)
+
+    def _draw(self, runner: Runner, step: int) -> None:
+        if self._broken:
             return
         model = unwrapped(runner.model)
         try:
             with torch.no_grad(), preserved_random_state(), evaluating(model):
                 for name, drawn in self._drawn(runner, model):
-                    runner.visualizer.add_image(name, drawn, step=runner.iter + 1)
+                    runner.visualizer.add_image(name, drawn, step=step)
         except Exception as error:  # of a data set, a model, a back end
             self._broken = True
             runner.logger.warning('Pictures of student and teacher are left out from now on: '
@@ -134,8 +141,11 @@ def draw(
             said = translate(said, names)
         first['teacher'] = paint_sample(image, said, 'pred', metainfo)
         data = model.data_preprocessor(copy.deepcopy(batch), False)
-        for name, tapped in model.compare_maps(data['inputs'], data['data_samples']).items():
-            rows += map_rows(image, name, tapped)
+        maps = model.compare_maps(data['inputs'], data['data_samples'])
+        for entry in model.entries:
+            if entry.name in maps:
+                activation = getattr(entry.loss, 'activation', None)
+                rows += map_rows(image, entry.name, maps[entry.name], activation)
     (said,) = student.test_step(copy.deepcopy(batch))
     first['student'] = paint_sample(image, said, 'pred', metainfo)
     return picture(first, rows)

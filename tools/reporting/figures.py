@@ -26,7 +26,7 @@ def grouped_bars(values: dict[str, Sequence[float]], names: Sequence[str], title
         axes.bar_label(bars, fmt='%.3g', fontsize=6.5, padding=2)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.01)
     axes.tick_params(axis='x', labelsize=8)
     axes.spines[['top', 'right']].set_visible(False)
     axes.set_title(title, fontsize=10, loc='left')
@@ -69,7 +69,7 @@ def matrix_change(
     change = 100 * (shares(after) - shares(before))
     good = np.where(np.eye(len(change), dtype=bool), change, -change)
     most = max(float(np.abs(change).max()), 1.0)
-    return _matrix(good, names, title, 'RdYlGn', -most, most, shown=change)
+    return _matrix(good, names, title, 'PRGn', -most, most, shown=change)
 
 
 def _matrix(

@@ -14,7 +14,8 @@ _STYLE = """
 body { margin: 0 auto; max-width: 1180px; padding: 12px 16px 48px; color: #1c2126;
   font: 16px/1.5 system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: .6em 0 .2em }
-h2 { font-size: 1.2rem; margin: 2em 0 .4em; padding-bottom: .2em; border-bottom: 1px solid #d9dee3 }
+h2 { font-size: 1.2rem; margin: 2em 0 .4em;
+  padding-bottom: .2em; border-bottom: 1px solid #d9dee3 }
 h3 { font-size: 1rem; margin: 1.2em 0 .3em }
 p { margin: .4em 0; max-width: 75ch }
 nav { font-size: .9rem } nav a { margin-right: 1em; white-space: nowrap } a { color: #0b5cad }
@@ -24,17 +25,21 @@ th, td { padding: .3em .7em; border-bottom: 1px solid #e4e8ec; text-align: right
   white-space: nowrap; font-variant-numeric: tabular-nums }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff }
 thead th { border-bottom: 2px solid #b9c2ca }
-table.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 9em }
-.plots { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)) }
+table.text td, table.text th { text-align: left }
+table.text td { white-space: normal; overflow-wrap: anywhere; min-width: 9em }
+.plots { display: grid; gap: 12px; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)) }
 .panels { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr));
   margin: .4em 0 1.2em }
 figure { margin: 0 } img { width: 100%; height: auto; display: block }
 .plots figure { max-width: 560px } .panels img { image-rendering: pixelated; border-radius: 3px }
 figcaption { font-size: .8rem; color: #55606a }
-.missing { background: #fff6e0; border-left: 4px solid #d99a00; padding: .4em .9em; margin: .8em 0 }
+.missing { background: #fff6e0; border-left: 4px solid #d99a00; padding: .4em .9em;
+  margin: .8em 0 }
 .missing ul { margin: .2em 0; padding-left: 1.2em }
 @media (max-width: 600px) { body { padding: 8px 12px 32px; font-size: 15px }
-  th, td { padding: .25em .45em } .panels { grid-template-columns: 1fr 1fr } }
+  th, td { padding: .25em .45em } th:first-child, td:first-child { white-space: normal }
+  .panels { grid-template-columns: 1fr 1fr } }
 @media print { nav { display: none } h2 { break-after: avoid } figure, tr { break-inside: avoid } }
 """
 
@@ -44,11 +49,12 @@ class Page:
 
     Args:
         title: Its heading.
+        below: A line below it.
         folder: Where the pictures are written beside it, as PNG.
     """
 
-    def __init__(self, title: str, folder: Path) -> None:
-        self.title, self.folder = title, folder
+    def __init__(self, title: str, below: str, folder: Path) -> None:
+        self.title, self.below, self.folder = title, below, folder
         self._sections: list[tuple[str, str, list[str]]] = []
         self._names: set[str] = set()
         self.missing: list[str] = []
@@ -69,7 +75,13 @@ class Page:
         self._add(f'<p>{escape(text)}</p>')
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = '') -> None:
-        """A table; ``kind='text'`` for one of words. It scrolls by itself where it is wide."""
+        """A table, its empty columns left out; ``kind='text'`` for one of words.
+
+        It scrolls by itself where it is wide.
+        """
+        kept = [i for i in range(len(head)) if any(str(row[i]) for row in rows)]
+        head, rows = [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
         def line(cells: Sequence[str], tag: str) -> str:
             return ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells)
 
@@ -102,7 +114,7 @@ class Page:
 
     def html(self) -> str:
         """The whole page; its own policy forbids it to fetch anything."""
-        links = ''.join(f'<a href="#{name}">{escape(title)}</a>'
+        links = ' '.join(f'<a href="#{name}">{escape(title)}</a>'
                         for name, title, _ in self._sections)  # fmt: skip
         missing = ''
         if self.missing:
@@ -116,7 +128,7 @@ class Page:
             '<meta http-equiv="Content-Security-Policy" '
             'content="default-src \'none\'; img-src data:; style-src \'unsafe-inline\'">'
             f'<title>{escape(self.title)}</title><style>{_STYLE}</style></head><body>'
-            f'<h1>{escape(self.title)}</h1><nav>{links}</nav>{missing}{body}</body></html>\n')
+            f'<h1>{escape(self.title)}</h1><p>{escape(self.below)}</p><nav>{links}</nav>{missing}{body}</body></html>\n')
 
 
 def _plain(text: str) -> str:

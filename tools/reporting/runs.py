@@ -162,7 +162,8 @@ def _tell_apart(works: list[Work]) -> None:
             continue
         seeds = len({work.seed for work in same}) == len(same)
         for number, work in enumerate(same):
-            work.label += f', seed {work.seed}' if seeds else f', {work.folder.name} ({number + 1})'
+            own = f'seed {work.seed}' if seeds else f'{work.folder.name} ({number + 1})'
+            work.label += f', {own}'
 
 
 def _teaches(work: Work, other: Work) -> bool:

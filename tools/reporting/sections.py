@@ -71,9 +71,9 @@ def accuracy(page: Page, works: list[Work], seen: dict[str, Seen]) -> None:
         value = final[label]
         gain = None if base is None or value is None or role in (R.ALONE, R.TEACHER) else (
             value - base)
-        lines.append([label, length, *map(number, values), number(gain, '+.1f')])
+        lines.append([label, *map(number, values), number(gain, '+.1f'), length])
     lines += _means(works, final, base)
-    page.table(['', 'trained', f'{short}, last', 'best', 'evaluated', 'tested', 'gain'], lines)
+    page.table(['', f'{short}, last', 'best', 'evaluated', 'tested', 'gain', 'trained'], lines)
     for role in (R.ALONE, R.LONGER, R.DISTILLED):
         if R.first(works, role) is None:
             page.missing.append(f'a run of the {role}' if role != R.DISTILLED else
@@ -93,9 +93,10 @@ def _means(works: list[Work], final: dict, base: float | None) -> list[list[str]
         values = [final[work.label] for work in same if final[work.label] is not None]
         if len(values) < 2:
             continue
-        gain = '' if base is None or role in (R.ALONE, R.TEACHER) else f'{mean(values) - base:+.1f}'
-        lines.append([f'{method or role}, mean of {len(values)}', '', '', '',
-                      f'{mean(values):.1f} ± {stdev(values):.1f}', '', gain])  # fmt: skip
+        compared = base is not None and role not in (R.ALONE, R.TEACHER)
+        gain = f'{mean(values) - base:+.1f}' if compared else ''
+        lines.append([f'{method or role}, mean of {len(values)}', '', '',
+                      f'{mean(values):.1f} ± {stdev(values):.1f}', '', gain, ''])  # fmt: skip
     return lines
 
 

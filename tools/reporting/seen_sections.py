@@ -120,8 +120,8 @@ def errors(page: Page, seen: dict[str, Seen]) -> None:
 def pictures(page: Page, seen: dict[str, Seen], base: str, taught: str, each: int = 3) -> None:
     """Images that the students differ most on, both ways."""
     page.section('Where the students differ most')
-    measure = 'F1 of the boxes' if seen[base].detects else 'mean IoU of the classes in it'
-    page.text(f'By the {measure} in one image, 0 to 1.')
+    measure = 'F1 of the boxes' if seen[base].detects else 'mean IoU over the classes'
+    page.text(f'By the {measure} in an image, 0 to 1.')
     count = len(seen[base].paths)
     scores = {label: [one.of_image(i) for i in range(count)] for label, one in seen.items()}
     gain = np.subtract(scores[taught], scores[base])

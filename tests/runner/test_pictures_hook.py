@@ -72,8 +72,22 @@ def equal(one, other):
     return one == other or one != one
 
 
-@pytest.mark.parametrize('kind', ['pspnet', 'retinanet', 'faster_rcnn'])
-def test_training_is_bit_equal_with_and_without_pictures(kind, digits, tmp_path):
+def check(image, rows, folder, digits):
+    """Its panels, and that the local back end kept it."""
+    side, line = P.WIDTH + P.GAP, P.WIDTH + P.TITLE + P.GAP
+    assert image.dtype == np.uint8
+    assert image.shape == ((1 + rows) * line, 4 * side + P.GAP, 3)
+    file = next(folder.glob('*/vis_data/vis_image/picture_0_2.png'))
+    np.testing.assert_array_equal(cv2.imread(str(file))[:, :, ::-1], image)
+    scene = cv2.imread(str(digits / 'images/val/000000.png'))[:, :, ::-1]
+    panel = image[P.TITLE : P.TITLE + P.WIDTH, P.GAP : P.GAP + P.WIDTH]
+    np.testing.assert_array_equal(panel, scene.repeat(4, 0).repeat(4, 1))
+
+
+# Rows: decode head, features and auxiliary head; of a pyramid each level, of logits too where they
+# are maps, and not of a box head, which reads RoIs.
+@pytest.mark.parametrize(('kind', 'rows'), [('pspnet', 3), ('retinanet', 10), ('faster_rcnn', 5)])
+def test_training_is_bit_equal_with_and_without_pictures(kind, rows, digits, tmp_path):
     cfg = pairs.pair(kind)
     cfg['acclimation'] = {}
     cfg['student']['backbone'].update(norm_eval=False, frozen_stages=-1)
@@ -81,27 +95,13 @@ def test_training_is_bit_equal_with_and_without_pictures(kind, digits, tmp_path)
     assert {step for _, step in drawn} == {2, 3}
     names = {name for name, step in drawn if step == 3}
     assert names == {'picture_0', 'picture_3', 'curves'}  # of four images
+    check(drawn['picture_0', 2], rows, tmp_path / 'with', digits)
     train(cfg, tmp_path / 'without', digits, [])
     pair = [state(tmp_path / folder) for folder in ('with', 'without')]
     for found in pair:  # times and losses are in there; the times differ
         found.pop('message_hub')
     assert pair[0].keys() >= {'state_dict', 'optimizer'}
     assert equal(*pair)
-
-
-def test_rows_of_a_picture_are_the_entries_with_maps(digits, tmp_path):
-    """Decode head, features and auxiliary head; of a pyramid each level."""
-    side, line = P.WIDTH + P.GAP, P.WIDTH + P.TITLE + P.GAP
-    for kind, rows in (('pspnet', 3), ('faster_rcnn', 5)):  # the box head reads RoIs
-        _, drawn = train(kind, tmp_path / kind, digits, [HOOK])
-        image = drawn['picture_0', 2]
-        assert image.dtype == np.uint8
-        assert image.shape == ((1 + rows) * line, 4 * side + P.GAP, 3)
-        file = next((tmp_path / kind).glob('*/vis_data/vis_image/picture_0_2.png'))
-        np.testing.assert_array_equal(cv2.imread(str(file))[:, :, ::-1], image)
-        scene = cv2.imread(str(digits / 'images/val/000000.png'))[:, :, ::-1]
-        panel = image[P.TITLE : P.TITLE + P.WIDTH, P.GAP : P.GAP + P.WIDTH]
-        np.testing.assert_array_equal(panel, scene.repeat(4, 0).repeat(4, 1))
 
 
 def test_a_plain_model_is_drawn_beside_the_truth(digits, tmp_path):

@@ -23,7 +23,7 @@ def grouped_bars(values: dict[str, Sequence[float]], names: Sequence[str], title
         places = np.arange(len(names)) + (number - (len(values) - 1) / 2) * width
         bars = axes.barh(places, np.nan_to_num(np.asarray(numbers, float)), width * 0.92,
                          label=label)  # fmt: skip
-        axes.bar_label(bars, fmt='%.3g', fontsize=6.5, padding=2)
+        axes.bar_label(bars, fmt='%.1f', fontsize=6.5, padding=2)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.12, y=0.01)

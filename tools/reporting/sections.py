@@ -134,7 +134,7 @@ def curves(page: Page, works: list[Work]) -> None:
     if metric:
         short = metric.rpartition('/')[2]
         add(f'validation {short}', {
-            work.label: {at: percent(metric, value) for at, value in work.curves[metric].items()}
+            work.label: _percents(metric, work.curves)
             for work in known if metric in work.curves})  # fmt: skip
     add("the student's own losses", {work.label: _own(work.curves) for work in known
                                      if work.role != R.TEACHER and _own(work.curves)})  # fmt: skip
@@ -148,13 +148,17 @@ def curves(page: Page, works: list[Work]) -> None:
         relations = {name.removeprefix('relation/').removesuffix('_pearson'): curve
                      for name, curve in work.curves.items()
                      if name.startswith('relation/') and name.endswith('_pearson')}  # fmt: skip
-        beside = {short: work.curves[metric]} if metric and metric in work.curves else {}
+        beside = {short: _percents(metric, work.curves)} if metric in work.curves else {}
         add(f'{work.label}: relation to the teacher', relations, beside=beside)
         if not relations:
             page.missing.append(
                 f"{work.label}: relations to the teacher over time; custom_hooks=[dict("
                 "type='mmengine.RelationHook')] measures them")
     page.plots(plots)
+
+
+def _percents(metric: str, curves: Curves) -> dict[int, float]:
+    return {at: percent(metric, value) for at, value in curves[metric].items()}
 
 
 def _entries(work: Work) -> set[str]:

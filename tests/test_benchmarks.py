@@ -11,6 +11,7 @@ from mmengine.config import Config
 sys.path.append(str(Path(__file__).parents[1] / 'benchmarks'))
 import losses
 import on_a_gpu
+import pictures
 import step
 import teacher
 import unlabelled
@@ -95,6 +96,12 @@ def test_pytests_report(tmp_path):
         '<testsuite><testcase name="a"/><testcase name="b"><failure/></testcase>'
         '<testcase name="c"><skipped/></testcase></testsuite>')
     assert on_a_gpu.tests_of(tmp_path / 'report.xml') == dict(passed=1, skipped=1, failed=['b'])
+
+
+def test_a_drawing_beside_the_steps_between_two(run, config):
+    (row,) = run(pictures, config('pspnet'), '--size', 64, 64, '--rounds', 1)
+    assert row['steps'] > 0
+    assert row['share'] == row['steps'] / pictures._DEFAULTS['interval']
 
 
 def test_an_image_without_labels_beside_one_with(run, config):

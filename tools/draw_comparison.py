@@ -22,13 +22,17 @@ from mmseg.apis import inference_model, init_model
 from plans import PlanParser, add_run_arguments
 from run_experiments import Run, planned_runs
 
+from kd_plugin.analysis.painting import (
+    legend,
+    paint_boxes,
+    paint_labels,
+    pasted,
+    sized,
+    titled,
+)
 from kd_plugin.data import PALETTE
 
-_WIDTH = 256  # of an image in the picture
-_GAP, _TITLE = 8, 28
 _MIN_SCORE, _MAX_OVERLAP = 0.3, 0.4
-_IGNORED = 255
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class Painter:
@@ -55,10 +59,11 @@ class Painter:
             truth = cv2.imread(info['seg_map_path'], cv2.IMREAD_UNCHANGED)
             seen = [inference_model(model, info['img_path']).pred_sem_seg.data[0].cpu().numpy()
                     for model in models]  # fmt: skip
-            return [_sized(image), *(self.labels(labels) for labels in (truth, *seen))]
+            maps = [paint_labels(labels, self.colours) for labels in (truth, *seen)]
+            return [sized(image), *maps]
         truth = [(one['bbox'], one['bbox_label']) for one in info['instances']]
         seen = [self.found(model, info['img_path']) for model in models]
-        return [_sized(image), *(self.boxes(image, boxes) for boxes in (truth, *seen))]
+        return [sized(image), *(self.boxes(image, boxes) for boxes in (truth, *seen))]
 
     def found(self, model: Any, path: str) -> list[tuple[list[float], int]]:
         """Boxes and classes that a person could read: the best of those that overlap."""
@@ -67,42 +72,10 @@ class Painter:
         found = found[nms(found.bboxes, found.scores, _MAX_OVERLAP)[1].flip(0)]
         return list(zip(found.bboxes.tolist(), found.labels.tolist(), strict=True))
 
-    def labels(self, labels: np.ndarray) -> np.ndarray:
-        """A label map in colours, ignored pixels black."""
-        colours = np.zeros((_IGNORED + 1, 3), np.uint8)
-        colours[: len(self.colours)] = self.colours
-        return _sized(colours[labels], cv2.INTER_NEAREST)
-
     def boxes(self, image: np.ndarray, boxes: list[tuple[list[float], int]]) -> np.ndarray:
         """The image with boxes (x1, y1, x2, y2) and class names."""
-        panel = _sized(image)
-        scale = panel.shape[1] / image.shape[1]
-        for box, label in boxes:
-            x1, y1, x2, y2 = (int(round(value * scale)) for value in box)
-            colour = self.colours[label].tolist()
-            cv2.rectangle(panel, (x1, y1), (x2, y2), colour, 2)
-            name = self.classes[label]
-            size = 0.65 if len(name) == 1 else 0.35
-            cv2.putText(panel, name, (x1 + 4, y1 + int(30 * size)), _FONT, size, colour,
-                        round(2 * size + 0.5), cv2.LINE_AA)  # fmt: skip
-        return panel
-
-    def legend(self, width: int) -> np.ndarray:
-        """A line of the classes in their colours."""
-        line = np.full((_TITLE, width, 3), 255, np.uint8)
-        step = (width - 2 * _GAP) // len(self.classes)
-        for number, (name, colour) in enumerate(zip(self.classes, self.colours, strict=True)):
-            left = _GAP + number * step
-            cv2.rectangle(line, (left, 8), (left + 12, 20), colour.tolist(), -1)
-            cv2.putText(line, name, (left + 17, 19), _FONT, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
-        return line
-
-
-def _sized(image: np.ndarray, shrink: int = cv2.INTER_AREA) -> np.ndarray:
-    height, width = image.shape[:2]
-    # Scenes smaller than a panel stay as sharp as they are.
-    how = shrink if width > _WIDTH else cv2.INTER_NEAREST
-    return cv2.resize(image, (_WIDTH, round(height * _WIDTH / width)), interpolation=how)
+        bboxes, labels = zip(*boxes, strict=True) if boxes else ((), ())
+        return paint_boxes(image, bboxes, labels, self.classes, self.colours)
 
 
 def draw(runs: dict[str, Run], images: Sequence[int], path: Path) -> None:
@@ -129,23 +102,14 @@ def draw(runs: dict[str, Run], images: Sequence[int], path: Path) -> None:
         models.append(init(cfg, checkpoint, device='cpu'))
     painter = Painter(cfg)
     rows = [painter.row(index, models) for index in images]
-    picture = _pasted(['image', 'truth', *runs], rows)
+    titles = ['image', 'truth', *runs]
+    top = [titled(panel, title) for panel, title in zip(rows[0], titles, strict=True)]
+    picture = pasted([top, *rows[1:]])
     if painter.segments:
-        picture = np.concatenate([picture, painter.legend(picture.shape[1])])
+        line = legend(picture.shape[1], painter.classes, painter.colours)
+        picture = np.concatenate([picture, line])
     if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
         raise OSError(f'{path} could not be written')
-
-
-def _pasted(titles: list[str], rows: list[list[np.ndarray]]) -> np.ndarray:
-    height, width = (side + _GAP for side in rows[0][0].shape[:2])
-    picture = np.full((_TITLE + height * len(rows), width * len(titles) + _GAP, 3), 255, np.uint8)
-    for column, title in enumerate(titles):
-        left = _GAP + column * width
-        cv2.putText(picture, title, (left, 20), _FONT, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
-        for line, row in enumerate(rows):
-            top, panel = _TITLE + line * height, row[column]
-            picture[top : top + panel.shape[0], left : left + panel.shape[1]] = panel
-    return picture
 
 
 def main() -> None:

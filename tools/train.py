@@ -6,7 +6,8 @@ The config of a plain model is distilled from another without a config file of i
         --method dist-plus
 
 With --method alone, that of a pair's config is replaced. With --doctor, tools/doctor.py looks at
-teacher, data and losses first, and training starts only if it would not be pointless.
+teacher, data and losses first, and training starts only if it would not be pointless. With
+--pictures, what student and teacher see is drawn on the way (DistillationPicturesHook).
 """
 
 import subprocess
@@ -46,6 +47,8 @@ def main() -> None:
                         help='resume from this checkpoint; without a value, from the latest')
     parser.add_argument('--doctor', action='store_true',
                         help='look first whether it can teach; train only if it can')
+    parser.add_argument('--pictures', type=int, metavar='N',
+                        help='draw validation images every N iterations, as both models see them')
     add_distillation(parser)
     args = parser.parse_args()
     if args.doctor and args.launcher != 'none':
@@ -61,6 +64,9 @@ def main() -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.pictures is not None:
+        hook = dict(type='mmengine.DistillationPicturesHook', interval=args.pictures)
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if args.doctor:
         consult(cfg)
     runner = RUNNERS.build(cfg)  # a Runner, or what runner_type says

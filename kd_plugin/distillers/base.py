@@ -21,6 +21,7 @@ from kd_plugin.teacher.idle import StandIn
 from .arguments import check_logit_taps, check_names, check_scope, check_types
 from .checkpoints import Checkpoints, keep_student_keys
 from .class_map import read_class_names
+from .comparing import Comparing
 from .compiling import compile_parts, read_options
 from .entry import Entry
 from .inference import builds_for_inference
@@ -51,7 +52,7 @@ class _Frozen:
         return self
 
 
-class BaseDistiller(TrainingStep, Checkpoints, BaseModel):
+class BaseDistiller(TrainingStep, Comparing, Checkpoints, BaseModel):
     """A student wrapped with a teacher and the distillation losses between them.
 
     To everything outside it is the student: prediction, evaluation, ``state_dict()`` and unknown

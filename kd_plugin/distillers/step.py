@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher import bypass, crop, precision
@@ -112,25 +111,6 @@ class TrainingStep(UnlabelledStep):
                 losses[key] = guard.after(key, (
                     self.acclimation.nothing() if tapped is None else self.acclimation(*tapped)))
         return losses
-
-    @torch.no_grad()
-    def compare_logits(self, inputs: Tensor, data_samples: list) -> dict[str, Tapped]:
-        """What both models say of the same boxes or pixels, by entry with a loss on logits.
-
-        Both models stay in the modes they are in; random numbers drawn (RoI sampling) do not
-        count. The teacher is the acclimated one.
-
-        Args:
-            inputs: Images [N, 3, H, W], preprocessed for the student.
-            data_samples: The images' annotations.
-
-        Raises:
-            ValueError: A head without class targets.
-        """
-        logits = [entry for entry in self.entries if isinstance(entry.loss, LogitLoss)]
-        labels = {entry.name: self._label_source(entry) for entry in logits}
-        with preserved_random_state():
-            return self._compare(inputs, data_samples, logits, labels)[1]
 
     def acclimates(self, entry: Entry) -> bool:
         """Whether the teacher learns from this entry's logits."""

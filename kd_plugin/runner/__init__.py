@@ -5,6 +5,7 @@ from kd_plugin.safe_globals import allow_mmengine_checkpoints
 from .attach import attach_to_runners
 from .distillation_hook import DistillationHook
 from .frozen_teacher_hook import FrozenTeacherHook
+from .pictures_hook import DistillationPicturesHook
 from .relation_hook import RelationHook
 from .stop_hook import StopHook
 from .student_files import LastStudentHook
@@ -12,6 +13,7 @@ from .teacher_accuracy_hook import TeacherAccuracyHook
 
 __all__ = [
     'DistillationHook',
+    'DistillationPicturesHook',
     'FrozenTeacherHook',
     'LastStudentHook',
     'RelationHook',

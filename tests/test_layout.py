@@ -13,7 +13,7 @@ ORDER = (
     {'checking'},
     {'functional', 'compiled', 'taps', 'aligners', 'rng', 'safe_globals', 'export', 'version'},
     {'sums', 'edges', 'views', 'data'}, {'fused'}, {'losses'}, {'methods', 'teacher'},
-    {'distillers'}, {'analysis'}, {'runner'}, {'doctor'}, {'__init__'},
+    {'distillers'}, {'analysis'}, {'doctor'}, {'runner'}, {'__init__'},
 )  # fmt: skip
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

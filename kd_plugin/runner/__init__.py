@@ -6,6 +6,7 @@ from .attach import attach_to_runners
 from .distillation_hook import DistillationHook
 from .frozen_teacher_hook import FrozenTeacherHook
 from .relation_hook import RelationHook
+from .sanity_check_hook import SanityCheckHook
 from .stop_hook import StopHook
 from .student_files import LastStudentHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
@@ -15,6 +16,7 @@ __all__ = [
     'FrozenTeacherHook',
     'LastStudentHook',
     'RelationHook',
+    'SanityCheckHook',
     'StopHook',
     'TeacherAccuracyHook',
     'allow_mmengine_checkpoints',

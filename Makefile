@@ -1,6 +1,7 @@
 # make demo      segmentation demo: teacher, student alone, student distilled; a table and a picture
 # make demo-det  the same for a detector
 # make test      the tests
+# make test-numbers  5000 random cases a loss, and finite differences; docs/reliability.md tells
 # make test-cpus the tests once under each kind of CPU kernels; docs/machines.md keeps the result
 # make bundle    what an offline machine with a GPU needs to run its tests and benchmarks, in bundle/
 # make docs      the documentation, build/docs/index.html; a warning is an error
@@ -28,7 +29,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_OPTIONS
 DONE := $(VENV)/.done
 FAIL = { echo "make: $(1)" >&2; exit 1; }
 
-TARGETS := setup demo demo-det test test-cpus docs lint bundle
+TARGETS := setup demo demo-det test test-numbers test-cpus docs lint bundle
 .PHONY: $(TARGETS) $(TARGETS:=-onedl) clean
 setup: $(DONE)-project
 
@@ -66,6 +67,9 @@ comma := ,
 
 test: setup
 	$(BIN)/python -m pytest -n auto $(TESTS)
+
+test-numbers: setup
+	KD_PLUGIN_NUMBERS=docs/results/reliability/numbers.json $(BIN)/python -m pytest tests/test_numbers.py
 
 test-cpus: setup
 	PYTHONPATH=tools $(BIN)/python -W ignore tests/cpus.py $(if $(WORKERS),--workers $(WORKERS)) $(TESTS)

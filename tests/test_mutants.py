@@ -25,7 +25,8 @@ CHANGES = {
     'operator: x += 1 → x -= 1': 'x -= 1', 'line: x += 1 → pass': 'pass\n    print',
     'constant: 1 → 2': 'x += 2', 'line: print(x) → pass': 'pass\n    return',
     'return: return x * 7 if x < y else None → return None': 'return None',
-    'operator: x * 7 → x / 7': 'x / 7 if', 'constant: 7 → 8': 'x * 8', 'operator: x < y → x <= y': 'x <= y',
+    'operator: x * 7 → x / 7': 'x / 7 if', 'constant: 7 → 8': 'x * 8',
+    'operator: x < y → x <= y': 'x <= y',
 }  # fmt: skip
 
 

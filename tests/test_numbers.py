@@ -156,6 +156,12 @@ def cases(draw, name, dtypes):
     return loss, pair, rest
 
 
+def _factor(loss):
+    """How often a rounding error of a distance counts."""
+    weights = [value for name, value in vars(loss).items() if name.endswith('_weight')]
+    return getattr(loss, 'tau', 1.0) ** 2 * loss.loss_weight * (1 + sum(weights)) + 1
+
+
 def value_and_gradient(loss, pair, rest):
     student, teacher = (x.detach() for x in pair)
     learns = teacher if isinstance(loss, losses.AcclimationLoss) else student
@@ -179,7 +185,7 @@ def test_values_and_gradients_are_finite_in_any_layout(name):
         size = max((x.abs().nan_to_num(0, 1, 1).max().item() for x in pair if x.numel()),
                    default=0)
         assert value.ndim == 0 and value.isfinite(), value
-        assert value >= -1e-5 * (1 + min(size, 1e15)), value
+        assert value >= -1e-6 * _factor(loss) * (1 + min(size, 1e15)), value
         assert gradient.isfinite().all() and gradient.shape == pair[0].shape
         plain = [x.detach().contiguous().clone() for x in pair]
         if name not in ('FGDLoss', 'MGDLoss', 'VRMLoss') and size < 100:
@@ -192,7 +198,7 @@ def test_values_and_gradients_are_finite_in_any_layout(name):
 
 @pytest.mark.parametrize('name', losses.__all__)
 def test_losses_are_their_formulas(name):
-    @examples(15, 1000)
+    @examples(15, 400)
     @given(st.data())
     def check(data):
         loss, pair, rest = data.draw(usual(name))
@@ -233,7 +239,7 @@ def usual(draw, name, dims=(20, 9, 5)):
 
 @pytest.mark.parametrize('name', losses.__all__)
 def test_gradients_are_those_of_finite_differences(name):
-    @examples(4, 100)
+    @examples(4, 40)
     @given(st.data())
     def check(data):
         loss, pair, rest = data.draw(usual(name, (6, 5, 3)))
@@ -258,7 +264,7 @@ def test_gradients_are_those_of_finite_differences(name):
 def test_the_fused_way_is_the_readable_one(name, monkeypatch):
     monkeypatch.setattr(Compiled, 'works', False)
 
-    @examples(15, 1000)
+    @examples(15, 400)
     @given(st.data())
     def check(data):
         loss, pair, rest = data.draw(usual(name))
@@ -281,7 +287,7 @@ def test_the_fused_way_is_the_readable_one(name, monkeypatch):
 
 @pytest.mark.parametrize('name', oracles.FUNCTIONS)
 def test_functions_are_their_formulas(name):
-    @examples(15, 1000)
+    @examples(15, 400)
     @given(st.data())
     def check(data):
         of_maps = name in ('channel_distance', 'spatial_distance')

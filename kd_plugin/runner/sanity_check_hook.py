@@ -276,8 +276,9 @@ def _recomputes(runner: Runner, model: BaseDistiller) -> bool:
 
     Their statistics would count twice, or torch refuses it.
     """
+    options = {**runner.cfg, **(runner.cfg.get('strategy') or {})}
     if is_model_wrapper(model.student) or any(
-            runner.cfg.get(key) for key in ('activation_checkpointing', 'compile')):
+            options.get(key) for key in ('activation_checkpointing', 'compile')):
         return True
     return any(getattr(module, 'with_cp', False) or '_orig_mod' in module._modules
                or getattr(module, '_compiled_call_impl', None) is not None

@@ -1,6 +1,9 @@
 # make demo      segmentation demo: teacher, student alone, student distilled; a table and a picture
 # make demo-det  the same for a detector
 # make test      the tests
+# make test-numbers  thousands of drawn cases a loss; docs/reliability.md has what came of it
+# make test-mutants  small faults, one at a time: does a test see each? docs/reliability.md
+# make coverage  which branches the tests run
 # make test-cpus the tests once under each kind of CPU kernels; docs/machines.md keeps the result
 # make bundle    what an offline machine with a GPU needs to run its tests and benchmarks, in bundle/
 # make docs      the documentation, build/docs/index.html; a warning is an error
@@ -28,7 +31,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_OPTIONS
 DONE := $(VENV)/.done
 FAIL = { echo "make: $(1)" >&2; exit 1; }
 
-TARGETS := setup demo demo-det test test-cpus docs lint bundle
+TARGETS := setup demo demo-det test test-numbers test-mutants coverage test-cpus docs lint bundle
 .PHONY: $(TARGETS) $(TARGETS:=-onedl) clean
 setup: $(DONE)-project
 
@@ -66,6 +69,15 @@ comma := ,
 
 test: setup
 	$(BIN)/python -m pytest -n auto $(TESTS)
+
+test-numbers: setup
+	KD_PLUGIN_NUMBERS=docs/results/reliability/numbers.json $(BIN)/python -m pytest tests/test_numbers.py
+
+test-mutants: setup
+	$(BIN)/python -W ignore tests/mutants.py --out docs/results/reliability/mutants.json
+
+coverage: setup
+	$(BIN)/python -m pytest -n auto --cov=kd_plugin --cov-branch --cov-report=term:skip-covered $(TESTS)
 
 test-cpus: setup
 	PYTHONPATH=tools $(BIN)/python -W ignore tests/cpus.py $(if $(WORKERS),--workers $(WORKERS)) $(TESTS)

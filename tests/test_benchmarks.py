@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / 'benchmarks'))
 import losses
 import on_a_gpu
 import pictures
+import sanity_check
 import step
 import teacher
 import unlabelled
@@ -107,3 +108,8 @@ def test_a_drawing_beside_the_steps_between_two(run, config):
 def test_an_image_without_labels_beside_one_with(run, config):
     rows = run(unlabelled, config('faster_rcnn'), '--size', 64, 64, '--rounds', 1)
     assert [row['kind'] for row in rows] == ['mixed', "mixed, the teacher's boxes"]
+
+
+def test_what_comparing_gradients_costs(run, config):
+    (row,) = run(sanity_check, config('pspnet'), '--size', 64, 64, '--rounds', 1)
+    assert row['share'] * 1000 == pytest.approx(row['more']) and row['memory'] > 0

@@ -14,7 +14,7 @@ ORDER = (
     {'functional', 'compiled', 'taps', 'aligners', 'rng', 'safe_globals', 'export', 'version',
      'atomic'},
     {'sums', 'edges', 'views', 'data', 'experiments'}, {'fused'}, {'losses'},
-    {'methods', 'teacher'}, {'distillers'}, {'analysis'}, {'runner'}, {'doctor'}, {'__init__'},
+    {'methods', 'teacher'}, {'distillers'}, {'analysis'}, {'doctor'}, {'runner'}, {'__init__'},
 )  # fmt: skip
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

@@ -148,11 +148,7 @@ class Doctor:
 
     def _names(self, kept: dict[str, Any]) -> dict[str, list[str]] | None:
         """Compare class names; those that the config maps."""
-        config = read_config(self.cfg.model.teacher.config)
-        theirs, source = teacher_file.classes(kept), "the teacher's file"
-        if theirs is None:
-            theirs = class_names.of_config(config, config.get('default_scope') or self.scope)
-            source = "the teacher's config"
+        theirs, source = class_names.of_teacher(self.cfg.model.teacher, kept, self.scope)
         mapped = read_class_names(self.cfg.model.get('classes'), self.scope)
         own = class_names.of_data(self.alone.train_dataloader.dataset.metainfo)
         compares = self.taught is None or any(

@@ -5,8 +5,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from kd_plugin import teacher as teachers
+from kd_plugin.analysis.translate import translate
 from kd_plugin.distillers.class_map import read_class_names
-from kd_plugin.runner.translate import translate
 from kd_plugin.runner.unwrapped import unwrapped
 
 

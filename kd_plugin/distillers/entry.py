@@ -74,6 +74,7 @@ class Entry(nn.Module):
         except ValueError as error:
             raise ValueError(f"distill entry '{self.name}': {error}") from error
         self.factor = self.schedule(0)
+        self.reads = 0  # how often its taps gave something
         self.levels = Levels(self.name, self.student, self.teacher, options.get('levels'))
         self.loss = build_loss(f"distill entry '{self.name}': loss", options['loss'])
         if isinstance(self.loss, AcclimationLoss):
@@ -249,6 +250,7 @@ class Entry(nn.Module):
                 f"distill entry '{self.name}': {len(student)} student levels, "
                 f'{len(teacher)} teacher levels in this iteration'
             )
+        self.reads += 1
         if not self.aligners:
             return student
         return [

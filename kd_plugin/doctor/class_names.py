@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 from kd_plugin.distillers.class_map import class_names
+from kd_plugin.teacher import read_config
 
+from . import teacher_file
 from .finding import BAD, GOOD, LOOK, Finding
 from .teacher_file import listed
 
@@ -34,6 +36,23 @@ def of_config(config: dict, scope: str) -> list[str] | None:
                     break
             dataset = inner
     return None
+
+
+def of_teacher(
+    options: dict, kept: dict[str, Any], scope: str
+) -> tuple[list[str] | None, str]:
+    """The names that a teacher was trained on, and where they were read.
+
+    Args:
+        options: A config's ``model.teacher``.
+        kept: What its file holds beside weights, see :func:`.teacher_file.contents`.
+        scope: Registry scope where its config names none.
+    """
+    names = teacher_file.classes(kept)
+    if names is not None:
+        return names, "the teacher's file"
+    config = read_config(options['config'])
+    return of_config(config, config.get('default_scope') or scope), "the teacher's config"
 
 
 def of_data(metainfo: dict[str, Any]) -> list[str] | None:

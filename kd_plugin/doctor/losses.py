@@ -9,7 +9,7 @@ from statistics import mean, median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_plugin.distillers import BaseDistiller
 from kd_plugin.distillers.entry import Entry
@@ -18,11 +18,11 @@ from kd_plugin.distillers.teaching import dead_terms
 from kd_plugin.rng import preserved_random_state
 
 from .finding import BAD, GOOD, LOOK, Finding
+from .gradients import ACCLIMATION, gradient_norms
 
 # Gradients beside the task's within which nothing is said. They are wide: relations do not know
 # the scale of logits, so their gradient is large while a head starts with small ones.
 _WEAK, _STRONG = 0.01, 100.0
-ACCLIMATION = 'loss_acclimation'
 Given = tuple[list[Tensor], list[Tensor]]  # of student and teacher, one tensor a level
 
 
@@ -75,7 +75,7 @@ def measure(
         for batch in batches:
             data = distiller.data_preprocessor(batch, True)
             losses = distiller(**data, mode='loss')
-            for name, numbers in _norms(distiller, losses).items():
+            for name, numbers in gradient_norms(distiller, losses).items():
                 seen.setdefault(name, []).append(numbers)
             for name, sides in given.items():
                 taps[name] = _bare(sides[0]), _bare(sides[1])
@@ -86,39 +86,6 @@ def measure(
         if 'ratio' in rows[0]:
             found[name]['ratio'] = median(one['ratio'] for one in rows)
     return found, taps
-
-
-def _norms(distiller: BaseDistiller, losses: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Numbers of one batch, see :func:`measure`."""
-    keys = {entry.key for entry in distiller.entries}
-    scalars = {name: value.mean() if isinstance(value, Tensor) else sum(v.mean() for v in value)
-               for name, value in losses.items() if 'loss' in name}  # as mmengine sums them
-    task = sum(value for name, value in scalars.items() if name not in {*keys, ACCLIMATION})
-    student = [p for p in distiller.student.parameters() if p.requires_grad]
-    own = _gradients(task, student)
-    found = {'task': dict(value=float(task), gradient=_norm(own))}
-    for name, value in scalars.items():
-        if name == ACCLIMATION:
-            parts = [p for p in distiller.acclimation.parameters() if p.requires_grad]
-            found[name] = dict(value=float(value), gradient=_norm(_gradients(value, parts)))
-        elif name in keys:
-            gradients = _gradients(value, student)
-            both = [(a, b) for a, b in zip(own, gradients, strict=True)
-                    if a is not None and b is not None]  # fmt: skip
-            of_task, of_loss = _norm([a for a, _ in both]), _norm([b for _, b in both])
-            ratio = of_loss / of_task if of_task else math.inf if of_loss else 0.0
-            found[name] = dict(value=float(value), gradient=of_loss, task=of_task, ratio=ratio)
-    return found
-
-
-def _gradients(value: Any, parameters: list[nn.Parameter]) -> list[Tensor | None]:
-    if not isinstance(value, Tensor) or not value.requires_grad or not parameters:
-        return [None] * len(parameters)
-    return list(torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True))
-
-
-def _norm(gradients: Sequence[Tensor | None]) -> float:
-    return math.sqrt(sum(float(g.float().pow(2).sum()) for g in gradients if g is not None))
 
 
 def judge_taps(distiller: BaseDistiller, taps: dict[str, Given]) -> list[Finding]:
@@ -195,7 +162,7 @@ def judge_gradients(
                          'a student that trains without a teacher', dict(task))]  # fmt: skip
     for entry in distiller.entries:
         if entry.key in measured:
-            found.append(_of_entry(entry, measured[entry.key]))
+            found.append(judge_entry(entry, measured[entry.key]))
     if ACCLIMATION in measured:
         numbers = measured[ACCLIMATION]
         teaches = 0 < numbers['gradient'] < math.inf
@@ -206,7 +173,14 @@ def judge_gradients(
     return found
 
 
-def _of_entry(entry: Entry, numbers: dict[str, float]) -> Finding:
+def judge_entry(entry: Entry, numbers: dict[str, float]) -> Finding:
+    """Whether an entry's loss teaches, and how much beside the task.
+
+    Args:
+        entry: Of ``distill``.
+        numbers: ``value``, ``gradient``, ``task`` and ``ratio`` at its full weight, see
+            :func:`~.gradients.gradient_norms`.
+    """
     weight = getattr(entry.loss, 'loss_weight', 1.0) or 0.0
     ratio = numbers['ratio']
     values: dict[str, Any] = dict(numbers, loss_weight=weight)

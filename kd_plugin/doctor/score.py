@@ -10,8 +10,8 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
+from kd_plugin.analysis.translate import translate
 from kd_plugin.rng import preserved_random_state
-from kd_plugin.runner.translate import translate
 
 from .class_order import Confusion
 from .finding import BAD, GOOD, LOOK, Finding

@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_plugin.checking import check_number
+from kd_plugin.functional import widen
 
 
 @MODELS.register_module()
@@ -41,5 +42,5 @@ class FeatureMimicLoss(nn.Module):
                 f'and {tuple(teacher.shape)}'
             )
         if student.numel() == 0:
-            return student.float().sum()
-        return self.loss_weight * F.mse_loss(student.float(), teacher.float())
+            return widen(student).sum()
+        return self.loss_weight * F.mse_loss(widen(student), widen(teacher))

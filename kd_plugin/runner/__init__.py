@@ -7,6 +7,7 @@ from .distillation_hook import DistillationHook
 from .frozen_teacher_hook import FrozenTeacherHook
 from .pictures_hook import DistillationPicturesHook
 from .relation_hook import RelationHook
+from .sanity_check_hook import SanityCheckHook
 from .stop_hook import StopHook
 from .student_files import LastStudentHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
@@ -17,6 +18,7 @@ __all__ = [
     'FrozenTeacherHook',
     'LastStudentHook',
     'RelationHook',
+    'SanityCheckHook',
     'StopHook',
     'TeacherAccuracyHook',
     'allow_mmengine_checkpoints',

@@ -28,6 +28,7 @@ from .distillation_hook import DistillationHook
 from .frozen_teacher_hook import FrozenTeacherHook
 from .lock import locked
 from .nonfinite_hook import NonfiniteHook
+from .sanity_check_hook import SanityCheckHook
 from .stop_hook import StopHook, stoppable
 from .student_files import LastStudentHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
@@ -245,7 +246,8 @@ def _add_hooks(runner: Runner | FlexibleRunner) -> None:
         raise ValueError(
             'unlabelled does not go with FSDPStrategy: parts of the student would be run past its '
             "shards; leave it out, or write strategy=dict(type='DDPStrategy')")
-    wanted = [DistillationHook, LastStudentHook, FrozenTeacherHook, NonfiniteHook, StopHook]
+    wanted = [DistillationHook, LastStudentHook, FrozenTeacherHook, NonfiniteHook, StopHook,
+              SanityCheckHook]
     if model.acclimation is not None:
         wanted.append(TeacherAccuracyHook)
     for kind in wanted:

@@ -12,11 +12,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from kd_plugin.analysis.translate import translate
 from kd_plugin.atomic import write_text
-from kd_plugin.distillers import BaseDistiller
 from kd_plugin.rng import preserved_random_state
 
-from .translate import translate
 from .unwrapped import unwrapped
 
 FILE = 'teacher_accuracy.json'
@@ -38,6 +37,8 @@ class TeacherAccuracyHook(Hook):
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
+        #: As loaded, once it was evaluated.
+        self.before: dict[str, float] | None = None
 
     def after_train(self, runner: Runner) -> None:
         """Evaluate twice."""
@@ -46,13 +47,14 @@ class TeacherAccuracyHook(Hook):
             return
         try:
             with model.acclimation.undone():
-                before = self._evaluate(runner, model)
-            after = self._evaluate(runner, model)
+                before = evaluate_teacher(runner)
+            after = evaluate_teacher(runner)
         except Exception as error:  # of a metric, a data set, a device
             runner.logger.warning(
                 'The accuracy of the teacher before and after acclimation is left out: its '
                 f'evaluation failed ({type(error).__name__}: {error})')
             return
+        self.before = before
         if is_main_process():
             self._report(runner, before, after)
 
@@ -65,15 +67,19 @@ class TeacherAccuracyHook(Hook):
         write_text(osp.join(runner.work_dir, FILE), json.dumps(
             {key: dict(before=a, after=b) for key, (a, b) in numbers.items()}))
 
-    @staticmethod
-    def _evaluate(runner: Runner, model: BaseDistiller) -> dict[str, float]:
-        """The teacher's metrics, without the hooks of a validation (a best student, say)."""
-        loop = runner.val_loop
-        names = model._classes
-        with torch.no_grad(), preserved_random_state():
-            for data in loop.dataloader:
-                outputs = model.teacher.val_step(data)
-                if names and names['student'] != names['teacher']:
-                    outputs = [translate(sample, names) for sample in outputs]
-                loop.evaluator.process(data_samples=outputs, data_batch=data)
-        return loop.evaluator.evaluate(len(loop.dataloader.dataset))
+
+def evaluate_teacher(runner: Runner) -> dict[str, float]:
+    """The teacher's metrics, without the hooks of a validation (a best student, say).
+
+    Args:
+        runner: Of a distiller, with a validation loop.
+    """
+    loop, model = runner.val_loop, unwrapped(runner.model)
+    names = model._classes
+    with torch.no_grad(), preserved_random_state():
+        for data in loop.dataloader:
+            outputs = model.teacher.val_step(data)
+            if names and names['student'] != names['teacher']:
+                outputs = [translate(sample, names) for sample in outputs]
+            loop.evaluator.process(data_samples=outputs, data_batch=data)
+    return loop.evaluator.evaluate(len(loop.dataloader.dataset))

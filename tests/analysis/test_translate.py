@@ -6,7 +6,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
-from kd_plugin.runner.translate import translate
+from kd_plugin.analysis.translate import translate
 
 NAMES = dict(student=['cat', 'dog', 'emu'], teacher=['fox', 'dog', 'cat', 'gnu'])
 

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 import kd_plugin  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
+torch.set_num_threads(1)  # for fixtures of a module, too: they come before those of a test
 
 
 @pytest.fixture(autouse=True)

@@ -17,9 +17,10 @@ def normalize(norm, x):
     if not norm.training:
         return F.batch_norm(
             x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-    mean, square = all_reduce(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))])) / (
-        dist.get_world_size())
-    var = square - mean.square()
+    exact = x.double()  # a difference of squares
+    mean, square = all_reduce(torch.stack([
+        exact.mean((0, 2, 3)), exact.square().mean((0, 2, 3))])) / dist.get_world_size()
+    mean, var = mean.to(x), (square - mean.square()).to(x)
     count = dist.get_world_size() * x[:, 0].numel()
     with torch.no_grad():
         norm.num_batches_tracked += 1

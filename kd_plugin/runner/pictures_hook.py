@@ -20,11 +20,11 @@ from kd_plugin.analysis.curves import curve_figures, png, read_scalars
 from kd_plugin.analysis.painting import sized
 from kd_plugin.analysis.pictures import image_of, map_rows, paint_sample, picture
 from kd_plugin.analysis.relations import resizes_before_loading
+from kd_plugin.analysis.translate import translate
 from kd_plugin.distillers import BaseDistiller
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.teacher import precision
 
-from .translate import translate
 from .unwrapped import unwrapped
 
 

@@ -46,6 +46,7 @@ DEMO = [
     'demo/retinanet_digits.py',
     'demo/pspnet_digits.py',
     'demo/deeplabv3_digits.py',
+    'demo/pspnet_digits-long.py',
 ]
 PHOTOGRAPHS = [
     'camvid/deeplabv3_r18-d8_1xb16-40k_camvid-360x360.py',
@@ -54,6 +55,7 @@ PHOTOGRAPHS = [
     'bccd/retinanet_r18_fpn_1xb8-6k_bccd.py',
     'camvid/deeplabv3_camvid-small.py',
     'camvid/pspnet_camvid-small.py',
+    'camvid/fpn-r18_camvid-small.py',
     'bccd/faster-rcnn_bccd-small.py',
     'bccd/retinanet_bccd-small.py',
 ]

@@ -91,7 +91,7 @@ def _method(name: str, logits: Any, features: str | None, acclimates: bool = Fal
             entries = entries + pair.features(_FEATURES[features])
         return Plan(entries, acclimation, pair.notes)
 
-    # For what is said of other options.
+    # An attribute of the function's own, for what is said of other options.
     make.options = [*signature(logits or _no_logits).parameters][1:]  # type: ignore[attr-defined]
     make.__name__ = name.replace('-', '_')
     METHODS.register_module(name, module=make)

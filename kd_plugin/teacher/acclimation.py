@@ -189,7 +189,7 @@ def _loss(options: Any, activation: str) -> AcclimationLoss:
             f'acclimation.loss={options!r}; write options of AcclimationLoss, such as '
             'dict(loss_weight=0.5)'
         )
-    return build_loss('acclimation.loss', options)  # type: ignore[return-value]
+    return build_loss('acclimation.loss', options)  # type: ignore[return-value]  # see above
 
 
 def _layers_before(teacher: nn.Module, tap: str, logits: list[Tensor]) -> list[str]:

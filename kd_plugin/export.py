@@ -89,7 +89,8 @@ def plain(value: Any) -> Any:
         return kind(map(plain, value))
     if hasattr(value, 'tolist'):
         return plain(value.tolist())
-    for kind in (bool, int, float, str, bytes):
-        if isinstance(value, kind):
-            return kind(value)  # subclasses are pickled by their names
+    bases: tuple[type, ...] = bool, int, float, str, bytes
+    for base in bases:
+        if isinstance(value, base):
+            return base(value)  # subclasses are pickled by their names
     return None if value is None else str(value)

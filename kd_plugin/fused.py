@@ -129,15 +129,15 @@ class _LogitRelations(torch.autograd.Function):
             columns = columns + tile_columns
         count: int | Tensor = images * positions
         if processes > 1:
-            columns, count = _summed(columns, count)
+            columns, count = _summed(columns, images * positions)
         inter, by_row = coefficients(rows, near[0][:, 0], near[1][:, 0], classes)
         intra, by_column = coefficients(columns, near[2][:, 0], near[3][:, 0], count)
         # Data-parallel training averages the processes' gradients: times their number it is the
         # gradient of one process with all rows.
-        inter_weight, intra_share = inter_weight * processes / count, intra_weight / classes
+        inter_share, intra_share = inter_weight * processes / count, intra_weight / classes
         ctx.save_for_backward(
-            student, teacher, -inter_weight * by_row, -intra_share * processes * by_column)
-        return inter_weight * (1 - inter).sum() + intra_share * (1 - intra).sum()
+            student, teacher, -inter_share * by_row, -intra_share * processes * by_column)
+        return inter_share * (1 - inter).sum() + intra_share * (1 - intra).sum()
 
     @staticmethod
     @once_differentiable
@@ -176,7 +176,7 @@ def _near_means(
         column: Tensor = _probabilities(some, activation, scale).sum((0, 2))
         count: int | Tensor = len(some) * some.shape[2]
         if processes > 1:
-            column, count = _summed(column, count)
+            column, count = _summed(column, len(some) * some.shape[2])
         columns.append((column / count)[:, None])
         if activation == 'softmax':
             mean = column.new_full((1, 1, 1), 1 / classes)
@@ -240,7 +240,7 @@ def _relate(
     images, positions = channel.shape
     means = [x.mean(1, keepdim=True) for x in maps]
     spatial, by_image = coefficients(
-        sums_of(*maps, *means, (1,)), means[0][:, 0], means[1][:, 0], positions)
+        sums_of(*maps, means[0], means[1], (1,)), means[0][:, 0], means[1][:, 0], positions)
     a, b, c = by_image[:, :, None]
     by_row = by_row * (-channel_weight / (images * positions))
     through = (a * maps[0] + b * maps[1] + c) * (spatial_weight / images / channels)

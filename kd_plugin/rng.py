@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 def get_random_state() -> dict[str, Any]:
     """The state of all generators, in types that ``torch.load(weights_only=True)`` opens."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    state: Any = np.random.get_state()  # of several types, by its arguments
+    kind, keys, position, has_gauss, gauss = state
     return dict(
         python=random.getstate(),
         numpy=(kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),

@@ -31,7 +31,7 @@ def grey(pixels: Tensor, rgb: bool = True) -> Tensor:
     if len(pixels) != 3:
         return pixels.mean(0, keepdim=True)
     weights = _LUMA if rgb else _LUMA[::-1]
-    return sum(w * channel for w, channel in zip(weights, pixels, strict=True))[None]  # type: ignore[index]
+    return sum(w * channel for w, channel in zip(weights, pixels, strict=True))[None]
 
 
 def _blend(pixels: Tensor, other: Tensor | float, factor: float) -> Tensor:
@@ -132,6 +132,9 @@ class VirtualViews(nn.Module):
     Raises:
         ValueError: An option outside of its range.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, mean: Tensor, std: Tensor, rgb: bool = True, operations: int = 2,

@@ -76,8 +76,8 @@ def losses_of(curves: Curves) -> list[str]:
 def metric_of(names: Sequence[str] | Curves) -> str | None:
     """The accuracy among some names, None where there is none."""
     known = [name for name in METRICS if name in names]
-    return (known or [name for name in names if re.search('mAP$|mIoU$|accuracy', name)] or [None])[
-        0]
+    found = known or [name for name in names if re.search('mAP$|mIoU$|accuracy', name)]
+    return found[0] if found else None
 
 
 def draw_curves(

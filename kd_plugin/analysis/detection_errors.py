@@ -226,7 +226,7 @@ def _of_image(
             taken[free.argmax()] = True
         else:
             kinds[row] = ''
-    for row in np.flatnonzero(kinds == ''):
+    for row in np.flatnonzero(kinds == '').tolist():
         if crowds[row].max(initial=0) >= foreground:
             kinds[row] = _IGNORED
             continue

@@ -59,7 +59,7 @@ def paint_sample(
     panel = sized(image)
     if f'{side}_sem_seg' in sample:
         labels = getattr(sample, f'{side}_sem_seg')
-        labels = getattr(labels, 'sem_seg', None) if 'data' not in labels else labels.data
+        labels = labels.data if 'data' in labels else labels.sem_seg
         panel = paint_labels(labels.squeeze(0).cpu().numpy(), colours, image)
     if f'{side}_instances' not in sample:
         return panel
@@ -96,8 +96,8 @@ def map_rows(
     for level, (student, teacher) in enumerate(zip(*tapped[:2], strict=True)):
         means = [side[0].float().mean(0).cpu().numpy() for side in (teacher, student)]
         related = _ACTIVATIONS.get(activation, Tensor.float)
-        pair = [related(side[0].float()) for side in (student, teacher)]
-        distance = pearson_distance(*pair, dim=0).cpu().numpy()
+        own, theirs = (related(side[0].float()) for side in (student, teacher))
+        distance = pearson_distance(own, theirs, dim=0).cpu().numpy()
         maps = [heat(one, one.min(), one.max()) for one in means]
         weak = heat(distance, 0, 1)
         title = name if len(tapped.student) == 1 else f'{name} {level}'

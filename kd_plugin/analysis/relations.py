@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kd_plugin.distillers import BaseDistiller
 from kd_plugin.distillers.entry import Tapped
 from kd_plugin.functional import pearson
 from kd_plugin.losses.class_axes import (
@@ -30,8 +31,8 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         array([1.])
     """
     from scipy.stats import rankdata  # takes a quarter of the package's import
-    ranks = (torch.from_numpy(rankdata(values, axis=1)) for values in (x, y))
-    return pearson(*ranks).numpy()
+    own, theirs = (torch.from_numpy(rankdata(values, axis=1)) for values in (x, y))
+    return pearson(own, theirs).numpy()
 
 
 def kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -122,9 +123,10 @@ class RowSample:
     def add(self, tapped: Tapped) -> None:
         """Keep some rows of what an entry's taps gave."""
         kept = []
-        for student, teacher, target in zip(*tapped, strict=True):
-            pair = (split_classes(x, self.classes) for x in (student, teacher))
-            *logits, labels = rows_with_target(*pair, target)
+        for student, teacher, target in zip(
+                tapped.student, tapped.teacher, tapped.targets or (), strict=True):
+            own, theirs = (split_classes(x, self.classes) for x in (student, teacher))
+            *logits, labels = rows_with_target(own, theirs, target)
             rows = (probabilities(x, self.loss.activation, self.loss.tau) for x in logits)
             kept.append([part.double().cpu().numpy() for part in rows] + [labels.cpu().numpy()])
         columns = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
@@ -136,7 +138,7 @@ class RowSample:
         return relations(*(np.concatenate(column) for column in zip(*self._rows, strict=True)))
 
 
-def samples(distiller: torch.nn.Module, per_batch: int) -> dict[str, RowSample]:
+def samples(distiller: BaseDistiller, per_batch: int) -> dict[str, RowSample]:
     """An empty sample for each entry with a loss on logits."""
     found = {}
     for entry in distiller.entries:
@@ -148,7 +150,7 @@ def samples(distiller: torch.nn.Module, per_batch: int) -> dict[str, RowSample]:
 
 
 def measure(
-    distiller: torch.nn.Module, batch: dict, into: dict[str, RowSample], resized: bool = False
+    distiller: BaseDistiller, batch: dict, into: dict[str, RowSample], resized: bool = False
 ) -> None:
     """Add the rows of one batch; the distiller must be in eval mode.
 

@@ -137,7 +137,7 @@ def _write_instances(
 ) -> None:  # fmt: skip
     """One split in COCO's format: the file of annotations, and its images from a number on."""
     ids = list(categories)
-    entries, annotations = [], []
+    entries, annotations = [], list[dict[str, Any]]()
     for number in range(first, first + images + 1):
         image, shapes = draw(size, len(ids), rng)
         if number == first + images:

@@ -10,7 +10,7 @@ from unittest import mock
 
 import torch
 from mmengine.logging import MessageHub
-from mmengine.model import revert_sync_batchnorm
+from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
@@ -100,7 +100,7 @@ def _sizes(model: nn.Module) -> list[tuple[int, int]]:
     return list(dict.fromkeys([*pairs, *((side, side) for side in _SIZES)]))
 
 
-def _channels(model: nn.Module) -> list[int]:
+def _channels(model: BaseModel) -> list[int]:
     """Channels of images: of the preprocessor's mean, three, of the first convolution."""
     preprocessor = model.data_preprocessor
     normalises = getattr(preprocessor, '_enable_normalize', False)

@@ -28,7 +28,7 @@ def check_names(kind: type, arguments: tuple, options: dict[str, Any]) -> None:
     Raises:
         ValueError: With the closest names.
     """
-    build = partial(kind.__init__, None)  # type: ignore[misc]
+    build = partial(kind.__init__, None)  # type: ignore[misc]  # of this class
     names = [*inspect.signature(build).parameters][: len(arguments)]
     check_arguments(f'model ({kind.__name__})', build, [*names, *options])
 

@@ -16,7 +16,6 @@ from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import find_module
 from kd_plugin.teacher import Renormalization, build_model, build_teacher, current_scope
 from kd_plugin.teacher.acclimation import Acclimation
-from kd_plugin.teacher.idle import StandIn
 
 from .arguments import check_logit_taps, check_names, check_scope, check_types
 from .checkpoints import Checkpoints, keep_student_keys
@@ -26,33 +25,13 @@ from .compiling import compile_parts, read_options
 from .entry import Entry
 from .inference import builds_for_inference
 from .nonfinite import CHOICES, Nonfinite
-from .step import TrainingStep
+from .parts import Entries, Frozen
 from .trial import try_out
 from .unlabelled import Unlabelled, has_targets
 from .viewing import read_views
 
 
-class _Frozen:
-    """Keeps the teacher out of the module tree.
-
-    So no optimizer, checkpoint, DDP broadcast or ``train()`` ever meets it; copies of the
-    distiller (an EMA, say) share it.
-    """
-
-    def __init__(
-        self, teacher: nn.Module, renormalize: Renormalization, options: dict
-    ) -> None:
-        self.teacher = teacher
-        self.renormalize = renormalize
-        self.options = options
-        self.idle: list[StandIn] = []
-        self.draws = False  # random numbers, in its forward pass
-
-    def __deepcopy__(self, memo: dict) -> _Frozen:
-        return self
-
-
-class BaseDistiller(TrainingStep, Comparing, Checkpoints, BaseModel):
+class BaseDistiller(Comparing, Checkpoints, BaseModel):
     """A student wrapped with a teacher and the distillation losses between them.
 
     To everything outside it is the student: prediction, evaluation, ``state_dict()`` and unknown
@@ -130,7 +109,7 @@ class BaseDistiller(TrainingStep, Comparing, Checkpoints, BaseModel):
                 views = plan.views if views is None else views
                 self.left_out = plan.notes
                 print_log(f'What is distilled:\n{config_text(plan)}', logger='current')
-            self.entries = nn.ModuleList(Entry(options) for options in distill)
+            self.entries = Entries(Entry(options) for options in distill)
             names = [entry.name for entry in self.entries]
             if len(set(names)) < len(names):
                 raise ValueError(
@@ -143,8 +122,8 @@ class BaseDistiller(TrainingStep, Comparing, Checkpoints, BaseModel):
                     "'acclimation' another name"
                 )
             renormalize = Renormalization(built.data_preprocessor, model.data_preprocessor)
-            # Not a registered submodule, see _Frozen.
-            self.__dict__['_frozen'] = _Frozen(model, renormalize, teacher)
+            # Not a registered submodule, see Frozen.
+            self.__dict__['_frozen'] = Frozen(model, renormalize, teacher)
             self._check_paths()
             self.views, self.view_weight = read_views(views, built.data_preprocessor)
             self._check_views()
@@ -205,11 +184,6 @@ class BaseDistiller(TrainingStep, Comparing, Checkpoints, BaseModel):
             ValueError: The entry has such.
         """
 
-    @property
-    def teacher(self) -> nn.Module:
-        """The teacher, in eval mode; no part of this module's tree."""
-        return self._frozen.teacher
-
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
@@ -229,7 +203,7 @@ class BaseDistiller(TrainingStep, Comparing, Checkpoints, BaseModel):
         """Initialise the student as plain training would; nothing else draws random numbers."""
         self.student.init_weights()
 
-    def compile(self, **options: Any) -> None:  # type: ignore[override]
+    def compile(self, **options: Any) -> None:
         """Compile what no tap is in of student and teacher, see :mod:`.compiling`.
 
         A teacher with a ``compile`` option of its own is left to that.
@@ -252,13 +226,13 @@ class BaseDistiller(TrainingStep, Comparing, Checkpoints, BaseModel):
         print_log(f'torch.compile in the teacher: {", ".join(parts)}', logger='current')
 
     def forward(
-        self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor', **kwargs: Any
+        self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor', **kwargs: Any
     ) -> Any:
         """The student's forward; with ``mode='loss'``, plus the distillation losses.
 
         Args:
             inputs: Images [N, C, H, W], preprocessed for the student.
-            data_samples: The images' annotations.
+            data_samples: The images' annotations, a list; a loss needs them.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``.
         """
         if mode == 'loss':

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .parts import Parts
 
-class Checkpoints:
+
+class Checkpoints(Parts, nn.Module):
     """Reads and writes a distiller's state as the plain student's."""
 
     def _load_from_state_dict(

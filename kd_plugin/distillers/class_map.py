@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.registry import DATASETS
@@ -35,7 +36,7 @@ def class_names(classes: str | Sequence[str], scope: str) -> list[str]:
                 f'{near!r}, or the list of class names'
             )
         classes = found
-    names = list(classes) if isinstance(classes, (list, tuple)) else [classes]
+    names: list[Any] = list(classes) if isinstance(classes, (list, tuple)) else [classes]
     if not all(isinstance(name, str) for name in names):
         raise ValueError(
             f"class names {classes!r} are no list of strings; write ['cat', 'dog', …], in the "
@@ -81,6 +82,8 @@ class ClassMap(nn.Module):
     Raises:
         ValueError: No class in common.
     """
+
+    labels: Tensor
 
     def __init__(self, student: list[str], teacher: list[str]) -> None:
         super().__init__()

@@ -11,10 +11,10 @@ from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.rng import preserved_random_state
 
 from .entry import Tapped
-from .reading import Reading
+from .step import TrainingStep
 
 
-class Comparing(Reading):
+class Comparing(TrainingStep):
     """Reads both models for those who measure or draw; nothing is trained."""
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ _SOURCE = re.compile(r'roi_head\.(bbox|mask)_roi_extractor(?:\.(\d+))?')
 _LEFT_OUT = {'training', 'pos_inds', 'bbox_feats'}
 
 
-def _roi_part(model: nn.Module, path: str) -> tuple[str, int | None]:
+def _roi_part(model: BaseModel, path: str) -> tuple[str, int | None]:
     """Kind (bbox or mask) and cascade stage of a tap inside a RoI head.
 
     Raises:
@@ -96,7 +97,7 @@ class DetectorDistiller(BaseDistiller):
         except ValueError as error:
             raise ValueError(f"distill entry '{entry.name}': {error}") from error
 
-    def _roi_source(self, model: nn.Module, path: str) -> RoISource:
+    def _roi_source(self, model: BaseModel, path: str) -> RoISource:
         if not path.startswith('roi_head.'):
             return None
         kind, stage = _roi_part(model, path)
@@ -108,9 +109,10 @@ class DetectorDistiller(BaseDistiller):
 
     def _roi_call(self, taps: Taps, source: RoISource) -> Call | None:
         # Samplers that look at scores (OHEM) call a head before its loss does: the last counts.
-        if source is None:
+        match = _SOURCE.fullmatch(source or '')
+        if match is None:
             return None
-        kind, stage = _SOURCE.fullmatch(source).groups()
+        kind, stage = match.groups()
         calls = [call for call in taps.calls if call.method == f'_{kind}_forward'
                  and call.arguments.get('stage', 0) == int(stage or 0)]  # fmt: skip
         return calls[-1] if calls else None
@@ -124,7 +126,7 @@ class DetectorDistiller(BaseDistiller):
         return rois
 
     def _own_outputs(
-        self, model: nn.Module, images: Tensor, data_samples: list,
+        self, model: BaseModel, images: Tensor, data_samples: list,
         wanted: dict[RoISource, set[str]], rois: dict[str, Tensor],
     ) -> Taught:  # fmt: skip
         outputs = super()._own_outputs(model, images, data_samples, wanted, rois)
@@ -168,10 +170,11 @@ class DetectorDistiller(BaseDistiller):
         )
 
     def _targets(
-        self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
+        self, entry: Entry, labels: list[Tensor], data_samples: list, student: list[Tensor]
     ) -> list[Any]:
         if entry.needs_boxes:
             return [_boxes(data_samples)] * len(student)
+        shapes: list[tuple[int, ...]]
         if student[0].ndim == 2:
             counts, shapes = [len(level) for level in student], [(-1,)] * len(student)
             # PISA takes its loss once more, over some of the boxes.
@@ -203,15 +206,15 @@ class DetectorDistiller(BaseDistiller):
             masks = [mask.any(1) if mask.ndim > 1 else mask for mask in masks]
         return masks
 
-    def _samplers(self, model: nn.Module) -> list[Any]:
+    def _samplers(self, model: BaseModel) -> list[Any]:
         samplers = getattr(getattr(model, 'roi_head', None), 'bbox_sampler', None) or []
         return samplers if isinstance(samplers, list) else [samplers]
 
-    def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
+    def _run_head(self, model: BaseModel, part: str, features: Any, paths: set[str]) -> None:
         getattr(model, part)(features)
 
     def _run_roi_parts(
-        self, model: nn.Module, features: Any, paths: set[str], rois: Tensor
+        self, model: BaseModel, features: Any, paths: set[str], rois: Tensor
     ) -> None:
         features = _poolable(features)
         for kind, stage in sorted({_roi_part(model, path) for path in paths}, key=str):

@@ -76,7 +76,8 @@ class Entry(nn.Module):
         self.factor = self.schedule(0)
         self.reads = 0  # how often its taps gave something
         self.levels = Levels(self.name, self.student, self.teacher, options.get('levels'))
-        self.loss = build_loss(f"distill entry '{self.name}': loss", options['loss'])
+        self.loss: Any = build_loss(  # its attributes are those of its own class
+            f"distill entry '{self.name}': loss", options['loss'])
         if isinstance(self.loss, AcclimationLoss):
             raise ValueError(
                 f"distill entry '{self.name}': AcclimationLoss teaches the teacher and not the "

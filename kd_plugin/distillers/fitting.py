@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 from kd_plugin.losses.class_axes import LogitLoss
 from kd_plugin.methods.heads import check_columns, class_count
@@ -14,7 +15,8 @@ from kd_plugin.rng import preserved_random_state
 
 from .class_map import ClassMap
 from .entry import Entry, Tapped
-from .step import Heard, Taught
+from .reading import Taught
+from .step import Heard
 from .teaching import check_trainable
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def fit(
-    distiller: BaseDistiller, student: nn.Module, entry: Entry, heard: Heard, taught: Taught,
+    distiller: BaseDistiller, student: BaseModel, entry: Entry, heard: Heard, taught: Taught,
     images: Tensor, samples: list, rois: dict[str, Tensor], viewed: Taught | None = None,
 ) -> None:  # fmt: skip
     """Fit one entry to what its taps gave.
@@ -71,7 +73,7 @@ def fit(
                 raise ValueError(f"distill entry '{entry.name}': {side} {error}") from error
     class_map = _class_map(distiller, entry, classes, learnt, teacher)
     virtual = None
-    if entry.needs_views:
+    if entry.needs_views and heard.viewed is not None and viewed is not None:
         virtual = Tapped(
             [level[: len(rois[source])] if source is not None else level
              for level in entry.levels.pick(heard.viewed.student[entry.name])],
@@ -112,7 +114,7 @@ def _try_targets(
 
 
 def _in_evaluation(
-    distiller: BaseDistiller, student: nn.Module, entry: Entry, images: Tensor,
+    distiller: BaseDistiller, student: BaseModel, entry: Entry, images: Tensor,
     rois: dict[str, Tensor],
 ) -> list[Tensor]:  # fmt: skip
     """What the student's tap gives in evaluation; nothing where that cannot be seen."""

@@ -72,8 +72,9 @@ class Nonfinite:
 
     def before(self, key: str, tapped: Tapped | None) -> Tapped | None:
         """What a loss is taken of; see :meth:`Guard.before`."""
-        guarded = tapped is not None and key in self._guards
-        return self._guards[key].before(tapped) if guarded else tapped
+        if tapped is None or key not in self._guards:
+            return tapped
+        return self._guards[key].before(tapped)
 
     def after(self, key: str, loss: Tensor) -> Tensor:
         """The loss that counts."""

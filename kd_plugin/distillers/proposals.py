@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 # Of mmdet's standard configs: boxes an image, and which part of them may be objects.
 _BOXES, _OBJECTS = 512, 0.25
@@ -14,7 +15,7 @@ _BOXES, _OBJECTS = 512, 0.25
 
 @torch.no_grad()
 def propose(
-    model: nn.Module, features: Any, data_samples: list, counts: dict[str, int]
+    model: BaseModel, features: Any, data_samples: list, counts: dict[str, int]
 ) -> dict[str, Tensor]:
     """A model's own proposals, as its RPN gives them in evaluation.
 
@@ -40,7 +41,7 @@ def propose(
     return rois
 
 
-def box_counts(model: nn.Module, sources: Iterable[str]) -> dict[str, int]:
+def box_counts(model: BaseModel, sources: Iterable[str]) -> dict[str, int]:
     """How many boxes an image a detector's RoI heads see in training, by RoI source.
 
     Box heads see as many as its sampler takes, mask heads those that may hold an object.

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
 
+from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import Call, Taps
+from kd_plugin.teacher import bypass, crop, precision
 
 from .entry import Entry, Tapped
+from .parts import Parts
 
 # Where the student's RoIs come from, per teacher tap; None for taps that read no RoIs.
 RoISource = str | None
@@ -18,11 +24,11 @@ Taught = dict[tuple[RoISource, str], list[Tensor]]
 RoIs = dict[str, Tensor] | Callable[[Any], dict[str, Tensor]]
 
 
-class Reading:
+class Reading(Parts):
     """Runs no more of a model than its taps need; detectors and segmentors say how."""
 
     def _read(
-        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]], rois: RoIs
+        self, model: BaseModel, images: Tensor, wanted: dict[RoISource, set[str]], rois: RoIs
     ) -> Taught:
         """Run the parts of a model that the wanted taps are in, and return what they gave.
 
@@ -37,10 +43,10 @@ class Reading:
                 for key, calls in self._read_calls(model, images, wanted, rois).items()}
 
     def _read_calls(
-        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]], rois: RoIs
+        self, model: BaseModel, images: Tensor, wanted: dict[RoISource, set[str]], rois: RoIs
     ) -> dict[tuple[RoISource, str], list[list[Tensor]]]:
         """What each call of a tap gave; arguments as in :meth:`_read`."""
-        outputs = {}
+        outputs: dict[tuple[RoISource, str], list[list[Tensor]]] = {}
         with Taps(model, wanted.get(None, ())) as taps:
             features = self._run_image_parts(model, images, wanted)
         for path in wanted.get(None, ()):
@@ -58,7 +64,7 @@ class Reading:
         return outputs
 
     def _run_image_parts(
-        self, model: nn.Module, images: Tensor, wanted: dict[RoISource, set[str]]
+        self, model: BaseModel, images: Tensor, wanted: dict[RoISource, set[str]]
     ) -> Any:
         """Run backbone, neck and dense heads as far as taps are in them; return the features."""
         paths = wanted.get(None, set())
@@ -77,22 +83,56 @@ class Reading:
                 ) from error
         return features
 
+    def _wanted(self, entries: Iterable[Entry]) -> dict[RoISource, set[str]]:
+        """The teacher's taps, by the RoIs that they read."""
+        wanted: dict[RoISource, set[str]] = {}
+        for entry in entries:
+            wanted.setdefault(self._sources[entry.name], set()).add(entry.teacher)
+        return wanted
+
+    def _teach(
+        self, inputs: Tensor, data_samples: list, wanted: dict[RoISource, set[str]],
+        rois: RoIs,
+    ) -> Taught:  # fmt: skip
+        """What the teacher's taps give for a batch that was preprocessed for the student."""
+        frozen = self._frozen
+        images = frozen.renormalize(inputs, data_samples)
+        if frozen.options.get('channels_last'):
+            images = images.contiguous(memory_format=torch.channels_last)
+        # What the teacher draws (SegNeXt's bases, say) plain training would not.
+        ground = preserved_random_state() if frozen.draws else nullcontext()
+        with ground, self.bypassed(), precision(frozen.options, images.device.type):
+            taught = self._read(self.teacher, images, wanted, rois)
+        for (source, path), maps in taught.items():
+            if source is None:
+                taught[source, path] = crop(maps, images.shape[-2:], inputs.shape[-2:])
+        return taught
+
+    def bypassed(self) -> AbstractContextManager:
+        """Inside the block, the teacher's idle parts are left out."""
+        return bypass(self._frozen.idle)
+
+    def _sources_of(self, entries: Iterable[Entry]) -> set[str]:
+        """Where the RoIs come from that the taps of some entries read."""
+        found = {self._sources[entry.name] for entry in entries}
+        return {source for source in found if source is not None}
+
     # ------------------------------------------ what detectors and segmentors do differently
 
-    def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
+    def _run_head(self, model: BaseModel, part: str, features: Any, paths: set[str]) -> None:
         raise NotImplementedError
 
     def _run_roi_parts(
-        self, model: nn.Module, features: Any, paths: set[str], rois: Tensor
+        self, model: BaseModel, features: Any, paths: set[str], rois: Tensor
     ) -> None:
         raise NotImplementedError
 
-    def _roi_source(self, model: nn.Module, path: str) -> RoISource:
+    def _roi_source(self, model: BaseModel, path: str) -> RoISource:
         """The module of a model whose RoIs a tap reads, None for a tap without."""
         return None
 
     def _own_outputs(
-        self, model: nn.Module, images: Tensor, data_samples: list,
+        self, model: BaseModel, images: Tensor, data_samples: list,
         wanted: dict[RoISource, set[str]], rois: dict[str, Tensor],
     ) -> Taught:  # fmt: skip
         """What taps give in a model's own forward pass, if it runs them; see :meth:`_read`."""
@@ -118,7 +158,7 @@ class Reading:
         """The RoIs [K, 5] of a call."""
         raise NotImplementedError
 
-    def _samplers(self, model: nn.Module) -> list[Any]:
+    def _samplers(self, model: BaseModel) -> list[Any]:
         """The objects that sample a model's RoIs in training."""
         return []
 
@@ -134,7 +174,7 @@ class Reading:
         return None
 
     def _targets(
-        self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
+        self, entry: Entry, labels: list[Tensor], data_samples: list, student: list[Tensor]
     ) -> list[Any]:
         """Class indices of the rows of the student's logits, one tensor a level, or boxes.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -49,7 +50,7 @@ class SegmentorDistiller(BaseDistiller):
                 'objects, and the data of a segmentor have none; write another loss'
             )
 
-    def _run_head(self, model: nn.Module, part: str, features: Any, paths: set[str]) -> None:
+    def _run_head(self, model: BaseModel, part: str, features: Any, paths: set[str]) -> None:
         head = getattr(model, part)
         if not isinstance(head, nn.ModuleList):
             head(features)
@@ -64,10 +65,10 @@ class SegmentorDistiller(BaseDistiller):
                 output = one(features, output)
 
     def _targets(
-        self, entry: Entry, labels: list[Tensor], data_samples: list | None, student: list[Tensor]
+        self, entry: Entry, labels: list[Tensor], data_samples: list, student: list[Tensor]
     ) -> list[Tensor]:
-        labels = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).float()
-        return [F.interpolate(labels, s.shape[-2:], mode='nearest').squeeze(1).long()
+        maps = torch.stack([sample.gt_sem_seg.data for sample in data_samples]).float()
+        return [F.interpolate(maps, s.shape[-2:], mode='nearest').squeeze(1).long()
                 for s in student]  # fmt: skip
 
     def _foreground(self, entry: Entry, tapped: Tapped) -> list[Tensor] | None:

@@ -5,20 +5,16 @@ With views, student and teacher see each batch twice: as it is, and in other col
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import TapError, Taps
-from kd_plugin.teacher import bypass, crop, precision
 
 from .entry import Entry, Tapped
-from .reading import RoIs, RoISource, Taught
 from .teaching import check_trainable
 from .unlabelled_step import UnlabelledStep
 from .viewing import SameBoxes, aside, of_view
@@ -46,7 +42,7 @@ class Heard:
 class TrainingStep(UnlabelledStep):
     """What a distiller does in ``mode='loss'``."""
 
-    def loss(self, inputs: Tensor, data_samples: list | None, **kwargs: Any) -> dict[str, Any]:
+    def loss(self, inputs: Tensor, data_samples: list, **kwargs: Any) -> dict[str, Any]:
         """The student's own losses, one ``loss_<name>`` per entry, and ``loss_acclimation``.
 
         With views whose task counts, the student's own losses on them as ``view.<key>``; with
@@ -65,23 +61,24 @@ class TrainingStep(UnlabelledStep):
         return losses
 
     def _labelled_losses(
-        self, inputs: Tensor, data_samples: list | None, **kwargs: Any
+        self, inputs: Tensor, data_samples: list, **kwargs: Any
     ) -> dict[str, Any]:
         """The losses on images with labels."""
         active = [entry for entry in self.entries if entry.factor]
         relates = [entry for entry in active if entry.needs_views]
-        looks = self.views is not None and bool(relates or self.view_weight)
-        boxes = SameBoxes(self._samplers(self.student) if looks else ())
+        views = self.views if relates or self.view_weight else None
+        boxes = SameBoxes(() if views is None else self._samplers(self.student))
         with boxes.kept():
             heard = self._hear(
                 self.student, inputs, data_samples, active, self._labels, **kwargs)
-        losses, virtual = heard.losses, {}
+        losses = heard.losses
+        virtual: dict[str, Tapped] = {}
         own = dict(losses)
         compared = self._tell(heard, inputs, data_samples, active, self._labels)
-        if looks:
-            images = self.views(inputs, data_samples)
-            viewed = self._hear_again(
-                self.student, images, data_samples, relates, heard, boxes, **kwargs)
+        if views is not None:
+            images = views(inputs, data_samples)
+            viewed = self._hear_again(self.student, images, data_samples, relates, heard, boxes,
+                                      views.draws.seed(), **kwargs)  # fmt: skip
             losses.update(of_view(viewed.losses, self.view_weight))
             virtual = self._tell(viewed, images, data_samples, relates, {})
         guard = self.nonfinite
@@ -105,11 +102,12 @@ class TrainingStep(UnlabelledStep):
                     tapped.student, [level.detach() for level in tapped.teacher],
                     tapped.targets if entry.needs_target else None)  # fmt: skip
             losses[entry.key] = guard.after(entry.key, losses[entry.key])
-            if self.acclimates(entry):
+            if self.acclimation is not None and self.acclimates(entry):
                 key = 'loss_acclimation'
                 tapped = guard.before(key, compared.get(entry.name))
                 losses[key] = guard.after(key, (
-                    self.acclimation.nothing() if tapped is None else self.acclimation(*tapped)))
+                    self.acclimation.nothing(inputs.new_zeros(())) if tapped is None
+                    else self.acclimation(*tapped)))
         return losses
 
     def acclimates(self, entry: Entry) -> bool:
@@ -118,7 +116,7 @@ class TrainingStep(UnlabelledStep):
         return acclimation is not None and acclimation.trains and acclimation.entry == entry.name
 
     def _compare(
-        self, inputs: Tensor, data_samples: list | None, entries: list[Entry],
+        self, inputs: Tensor, data_samples: list, entries: list[Entry],
         labels: dict[str, str | None], **kwargs: Any,
     ) -> tuple[dict[str, Any], dict[str, Tapped]]:  # fmt: skip
         """Run the student's loss and the teacher's tapped parts.
@@ -137,7 +135,7 @@ class TrainingStep(UnlabelledStep):
         return heard.losses, self._tell(heard, inputs, data_samples, entries, labels)
 
     def _tell(
-        self, heard: Heard, inputs: Tensor, data_samples: list | None, entries: list[Entry],
+        self, heard: Heard, inputs: Tensor, data_samples: list, entries: list[Entry],
         labels: dict[str, str | None],
     ) -> dict[str, Tapped]:  # fmt: skip
         """What student and teacher say of a batch that the student has gone through.
@@ -174,8 +172,8 @@ class TrainingStep(UnlabelledStep):
         return compared
 
     def _hear_again(
-        self, student: nn.Module, images: Tensor, data_samples: list | None,
-        entries: list[Entry], heard: Heard, boxes: SameBoxes, **kwargs: Any,
+        self, student: nn.Module, images: Tensor, data_samples: list,
+        entries: list[Entry], heard: Heard, boxes: SameBoxes, seed: int, **kwargs: Any,
     ) -> Heard:  # fmt: skip
         """Run a student's loss on a virtual view, over the boxes of the real one.
 
@@ -186,14 +184,17 @@ class TrainingStep(UnlabelledStep):
             entries: That relate two views.
             heard: What was read of the real view.
             boxes: That were sampled there.
+            seed: Of the random numbers of this pass.
 
         Raises:
             TapError: The student's head looked at other boxes.
         """
-        with aside(student, self.views.draws.seed()), boxes.again():
+        with aside(student, seed), boxes.again():
             viewed = self._hear(student, images, data_samples, entries, {}, **kwargs)
         for entry in entries:
             source = self._sources[entry.name]
+            if source is None:
+                continue
             first, second = (one.rois.get(source) for one in (heard, viewed))
             if getattr(first, 'shape', None) != getattr(second, 'shape', None):
                 raise TapError(
@@ -204,12 +205,12 @@ class TrainingStep(UnlabelledStep):
         return viewed
 
     def _hear(
-        self, student: nn.Module, inputs: Tensor, data_samples: list | None,
+        self, student: nn.Module, inputs: Tensor, data_samples: list,
         entries: list[Entry], labels: dict[str, str | None], **kwargs: Any,
     ) -> Heard:  # fmt: skip
         """Run a student's loss and read its taps; arguments as in :meth:`_compare`."""
-        known = {labels[entry.name] for entry in entries if labels.get(entry.name)}
-        sources = {self._sources[entry.name] for entry in entries} - {None}
+        known = {path for entry in entries if (path := labels.get(entry.name))}
+        sources = self._sources_of(entries)
         paths = {entry.student for entry in entries}
         with Taps(student, paths, known, self._methods(sources)) as taps:
             losses = student(inputs, data_samples, mode='loss', **kwargs)
@@ -221,45 +222,16 @@ class TrainingStep(UnlabelledStep):
             source = self._sources[entry.name]
             if source is not None and source not in rois:
                 continue
+            call = None if source is None else calls[source]
             try:
-                heard.student[entry.name] = taps.each(entry.student, calls.get(source))
-                if labels.get(entry.name):
+                heard.student[entry.name] = taps.each(entry.student, call)
+                if path := labels.get(entry.name):
                     with suppress(*((TapError,) if entry.name in self._optional else ())):
-                        heard.targets[entry.name] = taps.targets(
-                            labels[entry.name], calls.get(source))
+                        heard.targets[entry.name] = taps.targets(path, call)
             except ValueError as error:
                 raise type(error)(f"distill entry '{entry.name}': {error}") from error
             heard.targets.setdefault(entry.name, [])
         return heard
-
-    def _wanted(self, entries: Iterable[Entry]) -> dict[RoISource, set[str]]:
-        """The teacher's taps, by the RoIs that they read."""
-        wanted: dict[RoISource, set[str]] = {}
-        for entry in entries:
-            wanted.setdefault(self._sources[entry.name], set()).add(entry.teacher)
-        return wanted
-
-    def _teach(
-        self, inputs: Tensor, data_samples: list | None, wanted: dict[RoISource, set[str]],
-        rois: RoIs,
-    ) -> Taught:  # fmt: skip
-        """What the teacher's taps give for a batch that was preprocessed for the student."""
-        frozen = self._frozen
-        images = frozen.renormalize(inputs, data_samples)
-        if frozen.options.get('channels_last'):
-            images = images.contiguous(memory_format=torch.channels_last)
-        # What the teacher draws (SegNeXt's bases, say) plain training would not.
-        ground = preserved_random_state() if frozen.draws else nullcontext()
-        with ground, self.bypassed(), precision(frozen.options, images.device.type):
-            taught = self._read(self.teacher, images, wanted, rois)
-        for (source, path), maps in taught.items():
-            if source is None:
-                taught[source, path] = crop(maps, images.shape[-2:], inputs.shape[-2:])
-        return taught
-
-    def bypassed(self) -> AbstractContextManager:
-        """Inside the block, the teacher's idle parts are left out."""
-        return bypass(self._frozen.idle)
 
 
 def _with_graph(losses: dict[str, Any], like: Tensor) -> Tensor:

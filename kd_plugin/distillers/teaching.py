@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,8 @@ def dead_terms(loss: nn.Module, shape: torch.Size, side: str = 'student') -> lis
     sizes = (_SIDE,) * (len(shape) - 2)
     rows, columns = _ROWS, shape[1]
     if getattr(loss, 'draws_rows', False):  # as many as it draws
-        rows, columns, sizes = min(_ROWS, loss.samples), loss.classes or columns, ()
+        rows = min(_ROWS, getattr(loss, 'samples', _ROWS))
+        columns, sizes = getattr(loss, 'classes', None) or columns, ()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         device = next((p.device for p in loss.parameters()), 'cpu')
@@ -58,7 +59,7 @@ def _alive(loss: nn.Module, pair: list[Tensor], side: str) -> bool:
     student, teacher = (
         x.clone().requires_grad_(name == side)
         for name, x in zip(('student', 'teacher'), pair, strict=False))
-    arguments = [student, teacher, *pair[2:]]
+    arguments: list[Any] = [student, teacher, *pair[2:]]
     if getattr(loss, 'needs_target', False):
         arguments.append(_targets(loss, student))
     value = loss(*arguments)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 from kd_plugin.data.made_up import (
     IMAGES,
@@ -23,18 +24,14 @@ from kd_plugin.data.made_up import (
     made_up_ground,
     run_on_made_up,
 )
-from kd_plugin.rng import (
-    RandomStream,
-    get_random_state,
-    preserved_random_state,
-    set_random_state,
-)
+from kd_plugin.rng import RandomStream, get_random_state, preserved_random_state, set_random_state
 from kd_plugin.taps import TapError, Taps
 from kd_plugin.teacher.idle import find_idle
 
 from .entry import Entry
 from .fitting import fit
-from .step import Heard, Taught
+from .reading import Taught
+from .step import Heard
 from .unlabelled_trial import try_unlabelled
 from .untouched import compare_with_untouched
 from .viewing import SameBoxes
@@ -71,7 +68,7 @@ def try_out(distiller: BaseDistiller) -> None:
                 module.count = 0
 
 
-def _try_out(distiller: BaseDistiller, student: nn.Module, device: str, features: bool) -> None:
+def _try_out(distiller: BaseDistiller, student: BaseModel, device: str, features: bool) -> None:
     """Try a distiller out on a device.
 
     Raises:
@@ -89,7 +86,7 @@ def _try_out(distiller: BaseDistiller, student: nn.Module, device: str, features
                 module.to('cpu')
 
 
-def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
+def _walk(distiller: BaseDistiller, student: BaseModel, features: bool) -> None:
     """The road of a training step, entry by entry."""
     # The aligners' first weights are to depend on the seed, not on what the trial draws.
     with preserved_random_state():
@@ -119,7 +116,7 @@ def _walk(distiller: BaseDistiller, student: nn.Module, features: bool) -> None:
     for entry in distiller.entries:
         fit(distiller, student, entry, heard, taught, images, samples, rois, viewed)
     if distiller.unlabelled is not None and distiller.unlabelled.teaches:
-        try_unlabelled(distiller, student, images, samples)
+        try_unlabelled(distiller, distiller.unlabelled, student, images, samples)
 
 
 def _let_graph_go(heard: Heard) -> None:
@@ -132,7 +129,7 @@ def _let_graph_go(heard: Heard) -> None:
 
 
 def _hear(
-    distiller: BaseDistiller, student: nn.Module, features: bool
+    distiller: BaseDistiller, student: BaseModel, features: bool
 ) -> tuple[Tensor, list, Heard, Tensor | None]:
     """The first made-up batch that the student's loss takes, and what was read meanwhile.
 
@@ -153,8 +150,9 @@ def _hear(
             heard = distiller._hear(student, images, samples, entries, labels)
         virtual = distiller.views(images, samples)
         related = [entry for entry in entries if entry.needs_views]
-        heard.viewed = distiller._hear_again(student, virtual, samples, related, heard, boxes)
-        _check_same_rois(heard)
+        heard.viewed = viewed = distiller._hear_again(
+            student, virtual, samples, related, heard, boxes, distiller.views.draws.seed())
+        _check_same_rois(heard, viewed)
         return heard, virtual
 
     try:
@@ -172,13 +170,13 @@ def _hear(
     return images, samples, heard, virtual
 
 
-def _check_same_rois(heard: Heard) -> None:
+def _check_same_rois(heard: Heard, viewed: Heard) -> None:
     """Refuse a student whose rows of two views are of other boxes.
 
     Raises:
         TapError: It is one.
     """
-    for source, boxes in heard.viewed.rois.items():
+    for source, boxes in viewed.rois.items():
         if not torch.equal(boxes, heard.rois[source]):
             raise TapError(
                 f"the boxes that the student's '{source}' reads on the virtual view are not those "
@@ -187,7 +185,7 @@ def _check_same_rois(heard: Heard) -> None:
 
 
 def _hear_features(
-    distiller: BaseDistiller, student: nn.Module, reason: str
+    distiller: BaseDistiller, student: BaseModel, reason: str
 ) -> tuple[Tensor, list, Heard, None]:
     """What can be read of a student whose loss takes no made-up batch."""
     said = (

@@ -53,6 +53,7 @@ class Unlabelled(nn.Module):
                 self.strong, _ = read_views(dict(options['strong'], task_weight=0), preprocessor)
             except ValueError as error:
                 raise ValueError(f'unlabelled.strong: {error}') from error
+        if self.strong is not None:
             self.strong.draws.name = 'strong views'
         self.draws = RandomStream('unlabelled')
         self.given = 0  # batches

@@ -6,20 +6,19 @@ sampler, no label. Random numbers are a stream of their own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 from kd_plugin.losses.class_axes import LogitLoss, class_dim, probabilities, split_classes
 
 from .entry import Entry, Tapped
 from .proposals import box_counts, propose
 from .reading import Reading, RoIs, Taught
+from .unlabelled import Unlabelled
 from .viewing import aside
-
-if TYPE_CHECKING:
-    from .base import BaseDistiller
 
 _SURE = 0.5  # a sigmoid below it names no class
 
@@ -28,7 +27,7 @@ class UnlabelledStep(Reading):
     """What a distiller does with images without labels."""
 
     def unlabelled_losses(
-        self: BaseDistiller, student: nn.Module, inputs: Tensor, data_samples: list
+        self, student: BaseModel, inputs: Tensor, data_samples: list
     ) -> dict[str, Tensor]:
         """One ``unlabelled.loss_<name>`` for each entry that learns from them.
 
@@ -38,35 +37,38 @@ class UnlabelledStep(Reading):
             data_samples: What is known of the images; no label in it is read.
         """
         options = self.unlabelled
+        assert options is not None  # as it is asked for
         teaching = [entry for entry in self.entries if entry.name in options.teaches]
         active = [entry for entry in teaching if entry.factor]
         compared: dict[str, tuple[Tapped, Tapped | None]] = {}
         losses = {}
         if active:
             with options.ground(student):
-                compared = self._compare_unlabelled(student, inputs, data_samples, active)
+                compared = self._compare_unlabelled(
+                    options, student, inputs, data_samples, active)
                 for entry in active:
                     if entry.name in compared:
                         losses[entry.name] = options.weight * self._unlabelled_loss(
-                            entry, *compared[entry.name])
+                            options.threshold, entry, *compared[entry.name])
         for entry in teaching:
             if entry.name not in losses:  # no boxes in this batch, or it rests
                 losses[entry.name] = inputs.new_zeros(())
                 if options.only:  # nothing else gives the student's parameters their gradients
                     parameters = [p for p in student.parameters() if p.requires_grad]
-                    losses[entry.name] = entry.nothing(sum(p.sum() * 0 for p in parameters))
+                    losses[entry.name] = entry.nothing(
+                        sum((p.sum() * 0 for p in parameters), losses[entry.name]))
         return {f'unlabelled.{entry.key}': losses[entry.name] for entry in teaching}
 
     def _compare_unlabelled(
-        self: BaseDistiller, student: nn.Module, inputs: Tensor, data_samples: list,
+        self, options: Unlabelled, student: BaseModel, inputs: Tensor, data_samples: list,
         entries: list[Entry],
     ) -> dict[str, tuple[Tapped, Tapped | None]]:  # fmt: skip
         """What both models say of images without labels, by entry, and of a virtual view."""
-        options, rois = self.unlabelled, {}
-        sources = {self._sources[entry.name] for entry in entries} - {None}
+        rois: dict[str, Tensor] = {}
+        sources = self._sources_of(entries)
         counts = box_counts(self.student, sources) if sources else {}
 
-        def proposals(model: nn.Module) -> Any:
+        def proposals(model: BaseModel) -> Any:
             def find(features: Any) -> dict[str, Tensor]:
                 rois.update(propose(model, features, data_samples, counts))
                 return rois
@@ -104,7 +106,7 @@ class UnlabelledStep(Reading):
         real = tapped(entries, heard, taught)
         virtual: dict[str, Tapped] = {}
         relates = [entry for entry in entries if entry.needs_views]
-        if relates:
+        if self.views is not None and relates:
             images = self.views(inputs, data_samples)
             with aside(student, options.draws.seed()):
                 heard = hear(images, relates, rois)
@@ -112,12 +114,12 @@ class UnlabelledStep(Reading):
         return {name: (one, virtual.get(name)) for name, one in real.items()}
 
     def _unlabelled_loss(
-        self: BaseDistiller, entry: Entry, tapped: Tapped, virtual: Tapped | None
-    ) -> Tensor:
+        self, threshold: float | list[float] | None, entry: Entry, tapped: Tapped,
+        virtual: Tapped | None,
+    ) -> Tensor:  # fmt: skip
         """An entry's loss without labels: the teacher's predictions stand for the targets."""
         if entry.draws_rows:
             return entry.over_views(tapped, virtual, None)
-        threshold = self.unlabelled.threshold
         if isinstance(entry.loss, LogitLoss) and (entry.needs_target or threshold is not None):
             tapped = confident_rows(entry.loss, tapped, threshold)
         return entry(tapped.student, [level.detach() for level in tapped.teacher],

@@ -6,25 +6,30 @@ from typing import TYPE_CHECKING
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
 from kd_plugin.data.unlabelled import without_labels
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.teacher.idle import leaves
+
+from .unlabelled import Unlabelled
 
 if TYPE_CHECKING:
     from .base import BaseDistiller
 
 
 def try_unlabelled(
-    distiller: BaseDistiller, student: nn.Module, images: Tensor, samples: list
-) -> None:
+    distiller: BaseDistiller, options: Unlabelled, student: BaseModel, images: Tensor,
+    samples: list,
+) -> None:  # fmt: skip
     """Take the losses on images without labels.
 
     Where there are no others, what no loss reaches is frozen: it would get no gradient.
 
     Args:
         distiller: With its entries fitted.
+        options: What it does with such images.
         student: The copy of its student that was tried out.
         images: The made-up batch.
         samples: Its data samples; the labels are left out here.
@@ -33,9 +38,9 @@ def try_unlabelled(
         ValueError: A part of the student cannot be run without labels.
     """
     bare = [without_labels(sample).to(images.device) for sample in samples]
-    owner = distiller.unlabelled.rois
+    owner = options.rois
     proposing = student if owner == 'student' else distiller.teacher
-    boxes = any(distiller._sources[name] for name in distiller.unlabelled.teaches)
+    boxes = any(distiller._sources[name] for name in options.teaches)
     if boxes and not hasattr(proposing, 'rpn_head'):
         raise ValueError(
             f'unlabelled: the {owner}, {type(proposing).__name__}, has no rpn_head to propose '
@@ -48,11 +53,13 @@ def try_unlabelled(
             f'unlabelled: what is tapped of {type(student).__name__} cannot be run without labels '
             f'({type(error).__name__}: {error}); tap other modules, such as its neck or backbone'
         ) from error
-    if distiller.unlabelled.only:
-        _freeze_the_rest(distiller, student, list(losses.values()))
+    if options.only:
+        _freeze_the_rest(distiller, options.teaches, student, list(losses.values()))
 
 
-def _freeze_the_rest(distiller: BaseDistiller, student: nn.Module, losses: list[Tensor]) -> None:
+def _freeze_the_rest(
+    distiller: BaseDistiller, teaches: set[str], student: BaseModel, losses: list[Tensor]
+) -> None:
     """Freeze what no loss reaches, and say what that is.
 
     Weight decay would change it otherwise, and processes would wait for its gradients.
@@ -63,7 +70,7 @@ def _freeze_the_rest(distiller: BaseDistiller, student: nn.Module, losses: list[
         if not trained.get(name, True):
             parameter.requires_grad_(False)
     for entry in distiller.entries:
-        if entry.name not in distiller.unlabelled.teaches:
+        if entry.name not in teaches:
             entry.requires_grad_(False)
     taught = {name for name, learns in trained.items() if learns}
     left = _outermost([name for name in trained if name not in taught], taught)
@@ -76,7 +83,7 @@ def _freeze_the_rest(distiller: BaseDistiller, student: nn.Module, losses: list[
 
 def _outermost(some: list[str], others: set[str]) -> list[str]:
     """The outermost modules whose parameters, of all that are named, are among some."""
-    found = {}
+    found: dict[str, None] = {}
     for name in some:
         parts = name.split('.')
         paths = ['.'.join(parts[:end]) for end in range(1, len(parts))]

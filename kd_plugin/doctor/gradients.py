@@ -51,7 +51,7 @@ def gradient_norms(
     own = backward(task, student)
     found = {'task': dict(value=float(task), gradient=norm(own))}
     for name, value in scalars.items():
-        if name == ACCLIMATION:
+        if name == ACCLIMATION and distiller.acclimation is not None:
             parts = [p for p in distiller.acclimation.parameters() if p.requires_grad]
             found[name] = dict(value=float(value), gradient=norm(backward(value, parts)))
         elif name in keys:

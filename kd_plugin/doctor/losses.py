@@ -42,13 +42,13 @@ def _at_full_weight(distiller: BaseDistiller) -> Iterator[dict[str, Given]]:
 
     for entry in distiller.entries:
         entry.factor = max(entry.schedule.factors)
-        entry.align = kept(entry)
+        entry.__dict__['align'] = kept(entry)
     try:
         yield given
     finally:
         for entry in distiller.entries:
             entry.factor = entry.schedule(0)
-            del entry.align
+            del entry.__dict__['align']
 
 
 def measure(
@@ -103,7 +103,7 @@ def judge_taps(distiller: BaseDistiller, taps: dict[str, Given]) -> list[Finding
         values = dict(student=entry.student, teacher=entry.teacher, aligner=entry.aligner,
                       loss=type(entry.loss).__name__, shapes=sides,
                       levels=entry.levels.numbers)  # fmt: skip
-        if sides is None:
+        if given is None or sides is None:
             found.append(Finding(
                 name, LOOK, f"{entry.student} and {entry.teacher} met on no box of these batches",
                 'see that your training data have objects', values))  # fmt: skip

@@ -7,8 +7,8 @@ from numbers import Real
 from typing import Any
 
 import torch
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
-from torch import nn
 
 from kd_plugin.analysis.translate import translate
 from kd_plugin.rng import preserved_random_state
@@ -25,7 +25,7 @@ AHEAD, _BELOW, _NOTHING, _BEYOND = 5.0, 3.0, 1.0, 0.1
 
 
 def evaluate(
-    model: nn.Module, runner: Runner, batches: int | None, names: dict[str, list[str]] | None,
+    model: BaseModel, runner: Runner, batches: int | None, names: dict[str, list[str]] | None,
     say: Callable[[str], None],
 ) -> tuple[dict[str, float], int, Confusion]:  # fmt: skip
     """A model's metrics on the validation data, without the hooks of a validation.

@@ -87,7 +87,7 @@ def claims(kept: dict[str, Any]) -> dict[str, float]:
     """
     found = {}
     for name, buffer in kept.get('message_hub', {}).get('log_scalars', {}).items():
-        history = getattr(buffer, '_log_history', ())
+        history = getattr(buffer, '_log_history', [])
         if name.startswith('val/') and not name.endswith('time') and len(history):
             found[name.removeprefix('val/')] = float(history[-1])
     old = kept.get('meta', {}).get('hook_msgs')

@@ -45,7 +45,7 @@ def check_columns(model: nn.Module, path: str, logits: list[Tensor]) -> None:
     head = head_around(model, path)
     if head is None:
         return
-    classes = head.num_classes
+    classes = head.__dict__['num_classes']
     # Binary segmentors and masks that are blind to the class have one column for all.
     single = getattr(head, 'out_channels', None) == 1 or getattr(head, 'class_agnostic', False)
     anchors = getattr(head, 'num_base_priors', None)

@@ -59,11 +59,11 @@ def _no_logits(pair: Pair) -> list[dict]:
 def _acclimation(pair: Pair, entries: list[dict]) -> dict | None:
     """That of the first entry on logits; without the target's, three columns have to be left."""
     columns, classes = pair.columns()
-    if not entries:
+    tap = pair.first()
+    if tap is None or not entries:
         return None
     if classes and columns not in (classes, classes + 1):
         columns = classes  # anchors are split
-    tap = pair.first()
     detects = tap.head.startswith(('bbox_head', 'roi_head'))
     levels = entries[0].get('levels', {}).get('student', tap.strides)
     if detects and ('aligner' in entries[0] or len(levels) < len(tap.strides)):
@@ -91,7 +91,7 @@ def _method(name: str, logits: Any, features: str | None, acclimates: bool = Fal
             entries = entries + pair.features(_FEATURES[features])
         return Plan(entries, acclimation, pair.notes)
 
-    # For what is said of other options.
+    # An attribute of the function's own, for what is said of other options.
     make.options = [*signature(logits or _no_logits).parameters][1:]  # type: ignore[attr-defined]
     make.__name__ = name.replace('-', '_')
     METHODS.register_module(name, module=make)

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from kd_plugin.data.made_up import (
@@ -26,7 +27,7 @@ from kd_plugin.data.made_up import (
 from kd_plugin.rng import preserved_random_state
 from kd_plugin.taps import TapError, find_module, flatten
 
-from .heads import check_columns, head_around
+from .heads import check_columns, class_count, head_around
 from .watching import NO_CLASSES, Seen, layers_behind, watched
 
 
@@ -182,18 +183,17 @@ def _logit_taps(
     usual: set[str] | None = None
     for head, hits in by_head.items():
         paths = list(dict.fromkeys(path for path, _, _ in hits))
-        path = paths[0] if len(paths) == 1 else _common(model, paths)
-        if path is None:
+        tap = paths[0] if len(paths) == 1 else _common(model, paths)
+        if tap is None:
             if usual is None:  # only now: a cascade's evaluation takes ten times its loss
                 usual = _called_in_evaluation(model, images, samples)
             hits = [hit for hit in hits if hit[0] in usual] or hits
             paths = list(dict.fromkeys(path for path, _, _ in hits))
-            path = _common(model, paths) or paths[0]
+            tap = _common(model, paths) or paths[0]
         (_, activation, weight) = hits[0]
-        owner = head_around(model, paths[0])
+        classes = class_count(model, paths[0])
         outputs = [output for path in paths for output in seen.outputs[path]]
-        classes = owner and owner.num_classes
-        yield LogitTap(path, head, activation, classes, outputs[0].shape[1], weight,
+        yield LogitTap(tap, head, activation, classes, outputs[0].shape[1], weight,
                        list(dict.fromkeys(_strides(outputs, images))),
                        _are_indices(seen.targets.get(head, []), outputs, classes))  # fmt: skip
 
@@ -247,7 +247,7 @@ def _path_of(model: nn.Module, module: nn.Module) -> str:
 
 
 def _features(
-    model: nn.Module, scope: str
+    model: BaseModel, scope: str
 ) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
     """Strides and channels of the maps of neck, backbone and its last stage, in evaluation."""
     maps: dict[str, list[Tensor]] = {}
@@ -271,7 +271,7 @@ def _features(
         for handle in handles:
             handle.remove()
         model.train()
-    chosen = [path for path in ('neck', 'backbone') if path in maps]
+    chosen: list[str] = [path for path in ('neck', 'backbone') if path in maps]
     if 'backbone' in maps:
         last = maps['backbone'][-1]
         stage = [path for path, given in maps.items() if path.startswith('backbone.')

@@ -105,7 +105,8 @@ def watched(model: nn.Module, seen: Seen) -> Iterator[None]:
 
 def layers_behind(logits: Tensor, nodes: dict[Any, str]) -> list[str]:
     """The layers that the graph behind some logits meets first, nearest first."""
-    waiting, known = deque([logits.grad_fn]), {logits.grad_fn}
+    waiting = deque([] if logits.grad_fn is None else [logits.grad_fn])
+    known = set(waiting)
     found: dict[str, None] = {}
     while waiting:
         node = waiting.popleft()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmengine import _strategy
 from mmengine._strategy import BaseStrategy, DDPStrategy, SingleDeviceStrategy
@@ -158,7 +158,7 @@ def _hand_over(make: Callable) -> Callable:
     return with_unlabelled
 
 
-def _is_distillers(model: Any) -> bool:
+def _is_distillers(model: Any) -> TypeGuard[dict]:
     """Whether a model's dict is that of a distiller."""
     if not isinstance(model, dict):
         return False

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
@@ -108,13 +109,14 @@ class DistillationPicturesHook(Hook):
                 model, batch, data.metainfo, resizes_before_loading(data))
         figures = curve_figures(read_scalars(Path(runner.work_dir)))
         if figures:
-            panels = [cv2.imdecode(np.frombuffer(png(figure, 120), np.uint8), cv2.IMREAD_COLOR)
-                      for figure in figures]  # fmt: skip
+            panels: list[Any] = [
+                cv2.imdecode(np.frombuffer(png(figure, 120), np.uint8), cv2.IMREAD_COLOR)
+                for figure in figures]
             yield 'curves', np.ascontiguousarray(np.concatenate(panels, 1)[:, :, ::-1])
 
 
 def draw(
-    model: nn.Module, batch: dict, metainfo: dict[str, Any], resized: bool = True
+    model: BaseModel, batch: dict, metainfo: dict[str, Any], resized: bool = True
 ) -> np.ndarray:
     """The picture of one image, RGB.
 

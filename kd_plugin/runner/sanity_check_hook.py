@@ -145,7 +145,7 @@ class SanityCheckHook(Hook):
         self, runner: Runner, model: BaseDistiller, losses: dict[str, Any], read: list[Entry]
     ) -> None:
         """Of the entries that compared something in this step."""
-        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        scaler: Any = getattr(runner.optim_wrapper, 'loss_scaler', None)
         scale = scaler.get_scale() if hasattr(scaler, 'get_scale') else 1.0
         try:
             idle = {entry.name: idle_aligners(entry, losses[entry.key]) for entry in read

@@ -42,7 +42,7 @@ def attach_to_fsdp() -> None:
         if not isinstance(model, BaseDistiller):
             return build(self, optim_wrapper, model)
 
-        def build_for(student: FullyShardedDataParallel) -> Any:
+        def build_for(student: Any) -> Any:
             with _plain_paths(student):
                 return build(self, optim_wrapper, student.module)
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 # By signal, what it does where nobody has said otherwise.
-_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_DEFAULTS: dict[signal.Signals, Any] = {
+    signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _noted: list[int] = []
 
 

@@ -41,7 +41,7 @@ class StopHook(Hook):
 
     def __init__(self) -> None:
         self._start: dict[str, Any] = {}  # the random state that the epoch began with
-        self._part: dict[str, Any] | None = None
+        self._part: Any = None  # a dict; to be saved, the list of all ranks
         self._meta: dict[str, int] = {}
 
     # ------------------------------------------------------------------ stopping

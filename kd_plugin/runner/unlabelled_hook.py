@@ -90,7 +90,7 @@ class _Batches:
     def _begin(self) -> None:
         """Start a pass over the sampler."""
         self._images.begin(self._number)
-        sampler = getattr(self._loader.batch_sampler, 'sampler', None)
+        sampler: Any = getattr(self._loader.batch_sampler, 'sampler', None)
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(self._passes)
         with seeded_random_state(self._seed + self._passes):  # loaders draw a seed for workers

@@ -122,7 +122,7 @@ class Acclimation(nn.Module):
         Raises:
             ValueError: Less than two columns are left.
         """
-        relation = getattr(self.loss, 'relation', None)
+        relation = getattr(self.loss, 'relation', '')
         related = columns - _LEFT_OUT.get(relation, 0)
         if not self.trains or relation not in _LEFT_OUT:
             return
@@ -165,9 +165,9 @@ class Acclimation(nn.Module):
         """The weighted acclimation loss, summed over levels."""
         return sum(map(self.loss, student, teacher, targets))
 
-    def nothing(self) -> Tensor:
+    def nothing(self, zero: Tensor) -> Tensor:
         """A loss of zero that still gives the teacher's parameters their gradients."""
-        return sum(p.sum() * 0 for p in self.parameters())
+        return sum((p.sum() * 0 for p in self.parameters()), zero)
 
 
 def _loss(options: Any, activation: str) -> AcclimationLoss:
@@ -189,7 +189,7 @@ def _loss(options: Any, activation: str) -> AcclimationLoss:
             f'acclimation.loss={options!r}; write options of AcclimationLoss, such as '
             'dict(loss_weight=0.5)'
         )
-    return build_loss('acclimation.loss', options)  # type: ignore[return-value]
+    return build_loss('acclimation.loss', options)  # type: ignore[return-value]  # see above
 
 
 def _layers_before(teacher: nn.Module, tap: str, logits: list[Tensor]) -> list[str]:

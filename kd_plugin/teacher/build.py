@@ -15,8 +15,8 @@ import yaml
 from mmengine.config import Config, ConfigDict
 from mmengine.fileio.handlers import yaml_handler
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
-from torch import nn
 
 from kd_plugin.checking import check_keys, closest, one_line
 
@@ -44,10 +44,10 @@ def read_config(config: str | os.PathLike | dict, what: str = 'teacher.config') 
             "an installed package, or a model's dict"
         )
     if isinstance(config, dict):
-        config = Config(dict(config) if 'model' in config else dict(model=config))
+        found = Config(dict(config) if 'model' in config else dict(model=config))
     elif '::' in str(config) or os.path.isfile(config):
         try:
-            config = _parse(str(config))
+            found = _parse(str(config))
         except Exception as error:  # a config is a program, which may raise anything
             raise ValueError(
                 f'{what} {str(config)!r} cannot be read ({type(error).__name__}: '
@@ -58,9 +58,9 @@ def read_config(config: str | os.PathLike | dict, what: str = 'teacher.config') 
             f'{what} {str(config)!r} is no file (looked from {os.getcwd()}); write '
             "a path, or 'mmdet::folder/name.py' for a config of an installed package"
         )
-    if 'model' not in config:
-        raise ValueError(f"{what} has no 'model'; it has {sorted(config)}")
-    return config
+    if 'model' not in found:
+        raise ValueError(f"{what} has no 'model'; it has {sorted(found)}")
+    return found
 
 
 def _parse(config: str) -> Config:
@@ -80,14 +80,14 @@ def _advice(error: Exception) -> str:
     """What to write in place of a config that cannot be read."""
     missing = re.search(r'file "(.+)" does not exist', str(error))
     folder = os.path.dirname(missing[1]) if missing else ''
-    if os.path.isdir(folder):
+    if missing and os.path.isdir(folder):
         near = closest(os.path.basename(missing[1]), os.listdir(folder))
         if near:
             return f'the closest there is {near!r}'
     return "write a config file, or 'mmdet::folder/name.py' for one of an installed package"
 
 
-def build_model(config: dict, scope: str, key: str = 'model') -> nn.Module:
+def build_model(config: dict, scope: str, key: str = 'model') -> BaseModel:
     """Build a model as its own package would.
 
     Args:
@@ -126,7 +126,7 @@ def current_scope(default: str) -> str:
     return default if scope is None or scope.scope_name == 'mmengine' else scope.scope_name
 
 
-def build_teacher(options: dict, scope: str) -> nn.Module:
+def build_teacher(options: dict, scope: str) -> BaseModel:
     """Build, load and freeze a teacher.
 
     Args:
@@ -158,7 +158,7 @@ def build_teacher(options: dict, scope: str) -> nn.Module:
     config = read_config(options['config'])
     if isinstance(config.model, dict) and {'student', 'teacher'} <= set(config.model):
         # The student of an earlier distillation teaches the next.
-        config.model = config.model.student
+        config.model = config.model['student']
     teacher = build_model(
         config.model, config.get('default_scope') or scope, 'teacher.config: the model')
     if checkpoint is None:

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
+from unittest.mock import patch
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -79,12 +80,8 @@ def _opened_by_us(address: str) -> Iterator[None]:
                 hint = 'delete that copy before it is fetched again'
                 raise ValueError(f'{error} ({hint})') from error
 
-    original = torch.load
-    torch.load = load
-    try:
+    with patch.object(torch, 'load', load):
         yield
-    finally:
-        torch.load = original
 
 
 def _read(file: BinaryIO, name: str) -> Any:

@@ -131,8 +131,8 @@ def _stand_ins(module: nn.Module, is_idle: Callable[[nn.Module], bool]) -> Itera
             if not isinstance(module, nn.ModuleList):
                 yield module, name, hand_on
             continue
-        outermost = isinstance(child, nn.ModuleList) and not isinstance(module, nn.ModuleList)
-        if outermost and any(map(is_idle, _items(child))):
+        outermost = not isinstance(module, nn.ModuleList)
+        if outermost and isinstance(child, nn.ModuleList) and any(map(is_idle, _items(child))):
             yield module, name, _without_idle(child, is_idle)
         yield from _stand_ins(child, is_idle)
 

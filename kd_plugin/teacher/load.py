@@ -139,7 +139,7 @@ def _finite(value: Any) -> bool:
 
 def _with_metadata(state: dict, metadata: Any) -> dict:
     state = OrderedDict(state)
-    state._metadata = metadata  # type: ignore[attr-defined]
+    state._metadata = metadata  # type: ignore[attr-defined]  # as torch sets it
     return state
 
 

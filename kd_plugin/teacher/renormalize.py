@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
 
@@ -22,7 +25,10 @@ class Renormalization(nn.Module):
         ValueError: They normalise another number of channels.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module) -> None:
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, student: BaseDataPreprocessor, teacher: BaseDataPreprocessor) -> None:
         super().__init__()
         (mean_s, std_s), (mean_t, std_t) = statistics(student), statistics(teacher)
         if 1 not in (len(mean_s), len(mean_t)) and len(mean_s) != len(mean_t):
@@ -67,7 +73,7 @@ class Renormalization(nn.Module):
         return images
 
 
-def crop(maps: list[Tensor], size: tuple[int, int], kept: tuple[int, int]) -> list[Tensor]:
+def crop(maps: list[Tensor], size: Sequence[int], kept: Sequence[int]) -> list[Tensor]:
     """The part of feature maps that lies over the upper left of the images.
 
     Args:
@@ -84,18 +90,18 @@ def crop(maps: list[Tensor], size: tuple[int, int], kept: tuple[int, int]) -> li
     ]  # fmt: skip
 
 
-def _pad_value(preprocessor: nn.Module) -> float:
+def _pad_value(preprocessor: BaseDataPreprocessor) -> float:
     return float(getattr(preprocessor, 'pad_value', getattr(preprocessor, 'pad_val', 0)))
 
 
-def statistics(preprocessor: nn.Module) -> tuple[Tensor, Tensor]:
+def statistics(preprocessor: BaseDataPreprocessor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation that a preprocessor normalises with, [C, 1, 1] each."""
     if getattr(preprocessor, '_enable_normalize', False):
         return preprocessor.mean.float(), preprocessor.std.float()
     return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
 
 
-def swaps_channels(preprocessor: nn.Module) -> bool:
+def swaps_channels(preprocessor: BaseDataPreprocessor) -> bool:
     """Whether a preprocessor turns the order of channels round, from that of mmcv to RGB."""
     # mmengine and mmseg spell the attribute differently.
     for name in ('_channel_conversion', 'channel_conversion'):

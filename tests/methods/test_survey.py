@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kd_plugin.methods import Survey, make_plan
+from kd_plugin.methods.watching import layers_behind
 from kd_plugin.teacher import build_model
 
 # Masks are not what a box head's loss is about.
@@ -78,3 +79,7 @@ def test_it_leaves_nothing_behind():
     assert flags == [p.requires_grad for p in model.parameters()]
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()
                    if m is not model)  # fmt: skip
+
+
+def test_no_layer_is_behind_logits_without_a_graph():
+    assert layers_behind(torch.zeros(2, 3), {}) == []

@@ -23,8 +23,8 @@ from kd_plugin import teacher as teachers
 from kd_plugin.analysis.confusion import box_confusion, class_iou, pixel_confusion
 from kd_plugin.analysis.detection_errors import Boxes, coco_ap, find_errors
 from kd_plugin.analysis.relations import resizes_before_loading
-from kd_plugin.distillers.class_map import read_class_names
 from kd_plugin.analysis.translate import translate
+from kd_plugin.distillers.class_map import read_class_names
 from kd_plugin.runner.unwrapped import unwrapped
 
 from .runs import Work

@@ -62,10 +62,35 @@ def taught(cfg: Config, args: argparse.Namespace, parser: argparse.ArgumentParse
 
 
 def open_config(args: argparse.Namespace) -> Config:
-    """The config of :func:`add_config`, its overrides in it."""
-    cfg = Config.fromfile(args.config)
+    """The config of :func:`add_config`, its overrides in it.
+
+    Raises:
+        SystemExit: There is no such file.
+    """
+    cfg = load_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def load_config(name: str) -> Config:
+    """A config by its path, or by its name in an installed package (``'mmdet::…'``).
+
+    Raises:
+        SystemExit: There is no such file.
+    """
+    if '::' not in name:
+        if not osp.isfile(name):
+            raise SystemExit(
+                f"{name} is no file (looked from {os.getcwd()}); write a path, or "
+                "mmdet::folder/name.py for a config of an installed package; the project's own "
+                'are in the folder that python -m kd_plugin names')
+        return Config.fromfile(name)
+    try:
+        cfg = Config.fromstring(f'_base_ = {name!r}', '.py')
+    except FileNotFoundError as error:
+        raise SystemExit(f'{name} is no config: {error}') from error
+    object.__setattr__(cfg, '_filename', name)  # it has no file of its own
     return cfg
 
 

@@ -169,9 +169,10 @@ class Comparison:
             out.mkdir(parents=True, exist_ok=True)
             with (out / 'test.log').open('w') as log:
                 done = subprocess.run(
-                    [sys.executable, '-W', 'ignore', 'tools/test.py', str(self.pair.resolve()),
-                     '--teacher', '--work-dir', str(out.resolve())],
-                    cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)  # fmt: skip
+                    [sys.executable, '-W', 'ignore', str(ROOT / 'tools/test.py'),
+                     str(self.pair.resolve()), '--teacher', '--work-dir', str(out.resolve())],
+                    cwd=self.run(ALONE, 0).base, stdout=log, stderr=subprocess.STDOUT,
+                    check=False)  # fmt: skip
             if done.returncode:
                 end = (out / 'test.log').read_text()[-2000:]
                 raise SystemExit(f'the teacher could not be evaluated:\n{end}')

@@ -65,9 +65,9 @@ def measure(
         batches: As the data loader gives them.
 
     Returns:
-        By loss ``value``, ``gradient``, ``task`` (the task's gradient) and ``ratio`` of the two,
-        the task's value under ``'task'``; by entry what its taps gave, student's and teacher's,
-        as tensors without numbers.
+        By loss ``value``, ``gradient`` and, where images have labels, ``task`` (the task's
+        gradient) and ``ratio`` of the two, the task's value under ``'task'``; by entry what its
+        taps gave, student's and teacher's, as tensors without numbers.
     """
     seen: dict[str, list[dict[str, float]]] = {}
     taps = {}
@@ -90,7 +90,7 @@ def measure(
 
 def _norms(distiller: BaseDistiller, losses: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Numbers of one batch, see :func:`measure`."""
-    keys = {entry.key for entry in distiller.entries}
+    keys = {name for entry in distiller.entries for name in _keys(entry)}
     scalars = {name: value.mean() if isinstance(value, Tensor) else sum(v.mean() for v in value)
                for name, value in losses.items() if 'loss' in name}  # as mmengine sums them
     task = sum(value for name, value in scalars.items() if name not in {*keys, ACCLIMATION})
@@ -106,9 +106,22 @@ def _norms(distiller: BaseDistiller, losses: dict[str, Any]) -> dict[str, dict[s
             both = [(a, b) for a, b in zip(own, gradients, strict=True)
                     if a is not None and b is not None]  # fmt: skip
             of_task, of_loss = _norm([a for a, _ in both]), _norm([b for _, b in both])
+            if not _has_task(distiller):
+                found[name] = dict(value=float(value), gradient=_norm(gradients))
+                continue
             ratio = of_loss / of_task if of_task else math.inf if of_loss else 0.0
             found[name] = dict(value=float(value), gradient=of_loss, task=of_task, ratio=ratio)
     return found
+
+
+def _keys(entry: Entry) -> tuple[str, str]:
+    """Names of an entry's loss, on labelled images and on those without labels."""
+    return entry.key, f'unlabelled.{entry.key}'
+
+
+def _has_task(distiller: BaseDistiller) -> bool:
+    """Whether some images have labels, so that the student has losses of its own."""
+    return distiller.unlabelled is None or not distiller.unlabelled.only
 
 
 def _gradients(value: Any, parameters: list[nn.Parameter]) -> list[Tensor | None]:
@@ -190,12 +203,15 @@ def judge_gradients(
     task = measured['task']
     found = [Finding('task', GOOD, f'value {task["value"]:.3g}, gradient {task["gradient"]:.3g} '
                      'in the student as it starts', values=dict(task))]  # fmt: skip
-    if not all(map(math.isfinite, task.values())):
+    if not _has_task(distiller):
+        found = [Finding('task', GOOD, "no image has labels, so there is no loss of the student's "
+                         'own', values=dict(task))]  # fmt: skip
+    elif not all(map(math.isfinite, task.values())):
         found = [Finding('task', BAD, "the student's own loss or its gradient is not finite",
                          'a student that trains without a teacher', dict(task))]  # fmt: skip
     for entry in distiller.entries:
-        if entry.key in measured:
-            found.append(_of_entry(entry, measured[entry.key]))
+        found += [_of_entry(entry, name, measured[name])
+                  for name in _keys(entry) if name in measured]  # fmt: skip
     if ACCLIMATION in measured:
         numbers = measured[ACCLIMATION]
         teaches = 0 < numbers['gradient'] < math.inf
@@ -206,30 +222,32 @@ def judge_gradients(
     return found
 
 
-def _of_entry(entry: Entry, numbers: dict[str, float]) -> Finding:
+def _of_entry(entry: Entry, name: str, numbers: dict[str, float]) -> Finding:
     weight = getattr(entry.loss, 'loss_weight', 1.0) or 0.0
-    ratio = numbers['ratio']
     values: dict[str, Any] = dict(numbers, loss_weight=weight)
     said = f'value {numbers["value"]:.3g}, gradient {numbers["gradient"]:.3g}'
     if not all(map(math.isfinite, (numbers['value'], numbers['gradient']))):
-        return Finding(entry.key, BAD, f'{said}: not finite',
+        return Finding(name, BAD, f'{said}: not finite',
                        "see the teacher's file and what it gives on your data", values)
     if numbers['gradient'] == 0:
         nothing = 'its weight is 0' if not weight or not max(entry.schedule.factors) else (
             'it cannot teach, whatever the student does')
-        return Finding(entry.key, BAD, f'{said}: {nothing}',
+        return Finding(name, BAD, f'{said}: {nothing}',
                        'loss_weight=1 in its loss, or leave the entry out' if 'weight' in nothing
                        else 'other taps or another loss', values)  # fmt: skip
+    if 'ratio' not in numbers:
+        return Finding(name, GOOD, f'{said}, with no task beside it', values=values)
+    ratio = numbers['ratio']
     level = weight / ratio if math.isfinite(ratio) and ratio else None
     values['level'] = level
     said += f', {ratio:.2g} of the task\'s {numbers["task"]:.3g} where both reach'
     if entry.schedule(0) != max(entry.schedule.factors):
         said += f'; at its full weight, its schedule starts at {entry.schedule(0):g}'
     if level is None:
-        return Finding(entry.key, LOOK, f'{said}: the task does not reach these layers',
+        return Finding(name, LOOK, f'{said}: the task does not reach these layers',
                        'nothing, if that is meant', values)  # fmt: skip
     weighs = f'loss_weight={level:.2g} in its loss brings both level at the start'
     if _WEAK < ratio < _STRONG:
-        return Finding(entry.key, GOOD, f'{said}; {weighs}', values=values)
-    return Finding(entry.key, LOOK, f'{said}: {"drowned by" if ratio <= _WEAK else "it drowns"} '
+        return Finding(name, GOOD, f'{said}; {weighs}', values=values)
+    return Finding(name, LOOK, f'{said}: {"drowned by" if ratio <= _WEAK else "it drowns"} '
                    'the task', weighs, values)  # fmt: skip

@@ -19,6 +19,8 @@ WRONG = [
     ('train', [PAIR, '--method', 'dist:tau'], "'dist:tau' is no method with options; write them like"),
     ('train', [PAIR, '--method', 'none:epochs=3'], 'trains by iters; write none:iters=NUMBER'),
     ('train', [PAIR, '--auto-scale-lr'], 'has no auto_scale_lr.base_batch_size to scale from'),
+    ('train', ['nowhere.py'], 'nowhere.py is no file (looked from'),
+    ('train', ['mmdet::nowhere.py'], 'mmdet::nowhere.py is no config'),
     ('train', [], 'the following arguments are required: config'),
 ]  # fmt: skip
 

@@ -102,7 +102,8 @@ def convert(
             something else.
         ValueError: An annotation file is broken.
     """
-    require(root, 'Pascal VOC', list(folders))
+    require(root, 'Pascal VOC', list(folders), '; write --annotations FOLDER --images FOLDER for '
+            'folders of other names')
     annotations, images = root / folders[0], images_by_stem(root / folders[1])
     if share is not None:
         stems = {path.stem for path in annotations.glob('*.xml')}

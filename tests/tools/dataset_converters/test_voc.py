@@ -141,6 +141,14 @@ def test_images_that_training_could_not_decode_are_left_out(raw, tmp_path, capsy
     assert set(read(tmp_path / 'out', 'train', ('cat', 'dog', 'emu'))) == {'a', 'b'} - left_out
 
 
+def test_folders_of_other_names_are_asked_for(raw, tmp_path):
+    (raw / 'Annotations').rename(raw / 'labels')
+    with pytest.raises(SystemExit, match='no folder Annotations; .*write --annotations FOLDER'):
+        convert(raw, tmp_path / 'out')
+    with pytest.raises(SystemExit, match='there is no such folder$'):
+        convert(tmp_path / 'nowhere', tmp_path / 'out')
+
+
 def test_a_set_without_lists_is_split_by_a_share(raw, tmp_path, capsys):
     shutil.rmtree(raw / 'ImageSets')
     with pytest.raises(SystemExit, match='no folder ImageSets/Main: write --split 0.8'):

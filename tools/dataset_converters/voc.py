@@ -137,6 +137,9 @@ def convert(
             (work / f'annotations/{split}.json').write_text(json.dumps(content))
         for name in progress('Copying images', [name for name in every if sizes.get(name)]):
             shutil.copyfile(images[name], work / 'images' / images[name].name)
+    print(f"In a config: data_root='{out}/', ann_file='annotations/{next(iter(names))}.json', "
+          f"data_prefix=dict(img='images/'), metainfo=dict(classes={tuple(classes)}); in its head "
+          f'num_classes={len(classes)}')
     broken = [images[name].name for name, size in sizes.items() if size is None]
     say_undecodable(broken, len(sizes))
 

@@ -88,6 +88,8 @@ def test_what_is_left_out_is_said(raw, tmp_path, capsys):
     convert(raw, tmp_path / 'out')
     said = capsys.readouterr().out
     assert 'train: 2 images, 3 boxes (cat 1, dog 2, emu 0)' in said
+    assert f"In a config: data_root='{tmp_path}/out/', ann_file='annotations/train.json'" in said
+    assert "metainfo=dict(classes=('cat', 'dog', 'emu')); in its head num_classes=3" in said
     assert 'left out: 1 × box of zero area (b)' in said
     assert 'left out: 1 × image without a file (ghost)' in said
     assert read(tmp_path / 'out', 'val', ('cat', 'dog', 'emu'))['c']['instances'] == []

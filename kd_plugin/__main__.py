@@ -1,4 +1,4 @@
-"""The project's tools from any folder: ``python -m kd_plugin TOOL …`` is ``python tools/TOOL.py …``.
+"""The tools from any folder: ``python -m kd_plugin TOOL …`` is ``python tools/TOOL.py …``.
 
 Without a tool: which there are, and where tools and configs lie.
 """
@@ -21,8 +21,9 @@ def tools() -> dict[str, Path]:
 
 def overview() -> str:
     """Where things lie, and a line on each tool."""
-    lines = [f'configs  {os.path.realpath(FILES / "configs")}',
-             f'tools    {os.path.realpath(FILES / "tools")}', '', 'python -m kd_plugin …']  # fmt: skip
+    places = {name: os.path.realpath(FILES / name) for name in ('configs', 'tools')}
+    lines = [f'{name:<8} {place}' for name, place in places.items()]
+    lines += ['', 'python -m kd_plugin …']
     for name, path in tools().items():
         words = path.read_text().split('"""')[1].split('\n')[0]
         lines.append(f'  {name:<16} {words}')

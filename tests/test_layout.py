@@ -13,7 +13,8 @@ ORDER = (
     {'checking'},
     {'functional', 'compiled', 'taps', 'aligners', 'rng', 'safe_globals', 'export', 'version'},
     {'sums', 'edges', 'views', 'data', 'experiments'}, {'fused'}, {'losses'},
-    {'methods', 'teacher'}, {'distillers'}, {'analysis'}, {'runner'}, {'doctor'}, {'__init__'}, {'__main__'},
+    {'methods', 'teacher'}, {'distillers'}, {'analysis'}, {'runner'}, {'doctor'}, {'__init__'},
+    {'__main__'},
 )  # fmt: skip
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

@@ -143,7 +143,9 @@ class Run:
     def missing_teacher(self) -> Run | None:
         """The run that trains this one's teacher, if there is one that is not done."""
         run = self.teacher_run()
-        if run is None or (run.done() and (self.base / self.cfg.model.teacher.checkpoint).exists()):
+        if run is None:
+            return None
+        if run.done() and (self.base / self.cfg.model.teacher.checkpoint).exists():
             return None
         return run
 

@@ -88,7 +88,7 @@ def load_config(name: str) -> Config:
         return Config.fromfile(name)
     try:
         cfg = Config.fromstring(f'_base_ = {name!r}', '.py')
-    except FileNotFoundError as error:
+    except (OSError, ValueError, ImportError) as error:
         raise SystemExit(f'{name} is no config: {error}') from error
     object.__setattr__(cfg, '_filename', name)  # it has no file of its own
     return cfg

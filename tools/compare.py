@@ -98,6 +98,7 @@ class Comparison:
         known = json.loads(file.read_text()) if file.exists() else {}
         for method in self.methods:
             if method not in known:
+                print(f'{method}: takes the time of some steps …', flush=True)
                 cfg = Config.fromfile(self.pair)
                 known[method] = round(relative_cost(
                     with_method(copy.deepcopy(cfg), ALONE), with_method(cfg, method)), 3)

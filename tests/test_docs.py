@@ -63,3 +63,11 @@ def test_links_to_files_lead_somewhere(page):
     """Those between the pages of the site are Sphinx's to check."""
     links = re.findall(r'\]\(([^)#:\s]+)(?:#[\w-]*)?\)', (ROOT / page).read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_commands_start_with_a_program():
+    """The tools are no programs of their own."""
+    pages = [ROOT / 'README.md', *(ROOT / 'docs').rglob('*.md'), *(ROOT / 'configs').rglob('*.md')]
+    bare = re.compile(r'^(?:    )?tools/\S+\.py |`tools/\S+\.py [A-Z@]', re.M)
+    assert {page: bare.findall(page.read_text()) for page in pages
+            if bare.search(page.read_text())} == {}  # fmt: skip

@@ -15,6 +15,7 @@ ORDER = (
      'atomic'},
     {'sums', 'edges', 'views', 'data', 'experiments'}, {'fused'}, {'losses'},
     {'methods', 'teacher'}, {'distillers'}, {'analysis'}, {'doctor'}, {'runner'}, {'__init__'},
+    {'__main__'},
 )  # fmt: skip
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

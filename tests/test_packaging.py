@@ -39,9 +39,13 @@ def test_a_wheel_carries_configs_and_tools(wheel):
     assert not [name for name in names if '__pycache__' in name]
 
 
-def test_configs_are_found_by_the_packages_name_from_a_wheel(wheel, tmp_path):
+def test_tools_and_configs_are_found_by_the_packages_name_from_a_wheel(wheel, tmp_path):
     subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index',
                     '--target', str(tmp_path / 'site'), str(wheel)], check=True)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-m', 'kd_plugin', 'train', 'nowhere.py'], cwd=tmp_path,
+        capture_output=True, text=True, env={'PYTHONPATH': str(tmp_path / 'site')}, check=False)
+    assert 'nowhere.py is no file (looked from' in done.stderr and done.returncode == 1
     code = (
         'import kd_plugin; from mmengine.hub import get_config;'
         "print(kd_plugin.__file__, get_config("

@@ -98,6 +98,7 @@ class Comparison:
         known = json.loads(file.read_text()) if file.exists() else {}
         for method in self.methods:
             if method not in known:
+                print(f'{method}: takes the time of some steps …', flush=True)
                 cfg = Config.fromfile(self.pair)
                 known[method] = round(relative_cost(
                     with_method(copy.deepcopy(cfg), ALONE), with_method(cfg, method)), 3)
@@ -169,9 +170,10 @@ class Comparison:
             out.mkdir(parents=True, exist_ok=True)
             with (out / 'test.log').open('w') as log:
                 done = subprocess.run(
-                    [sys.executable, '-W', 'ignore', 'tools/test.py', str(self.pair.resolve()),
-                     '--teacher', '--work-dir', str(out.resolve())],
-                    cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)  # fmt: skip
+                    [sys.executable, '-W', 'ignore', str(ROOT / 'tools/test.py'),
+                     str(self.pair.resolve()), '--teacher', '--work-dir', str(out.resolve())],
+                    cwd=self.run(ALONE, 0).base, stdout=log, stderr=subprocess.STDOUT,
+                    check=False)  # fmt: skip
             if done.returncode:
                 end = (out / 'test.log').read_text()[-2000:]
                 raise SystemExit(f'the teacher could not be evaluated:\n{end}')

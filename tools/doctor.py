@@ -54,6 +54,7 @@ from kd_plugin.doctor import (
     teacher_file,
 )
 from kd_plugin.losses.class_axes import LogitLoss
+from kd_plugin.runner.unlabelled_data import read_unlabelled
 from kd_plugin.teacher import read_config
 
 _BATCHES = 3  # of training, on which losses are measured
@@ -82,6 +83,7 @@ class Doctor:
         self.alone: Runner | None = None
         self.taught: Runner | None = None
         self.val: Any = None  # the loop of validation
+        self.labels = True  # whether some training images have them
 
     def examine(self) -> list[Finding]:
         """All of it, as far as it can be looked at."""
@@ -92,9 +94,7 @@ class Doctor:
         self.findings.append(found)
         kept = teacher_file.contents(options) if teacher is not None else {}
         self.say('builds the student with its data')
-        plain = copy.deepcopy(self.cfg)
-        plain.model = plain.model.student
-        self.alone = self._tried('your config', lambda: self._build(plain))
+        self.alone = self._tried('your config', lambda: self._build(self._plain()))
         if self.alone is None:
             return self.findings
         self.val = self._tried('validation data', self._validation)
@@ -118,6 +118,16 @@ class Doctor:
         except Exception as error:  # of the user's config, data, metrics or machine
             self.findings.append(from_error(name, error))
             return None
+
+    def _plain(self) -> Config:
+        """The student's config; where no image has labels, with those images as its data."""
+        cfg = copy.deepcopy(self.cfg)
+        cfg.model = cfg.model.student
+        options = cfg.pop('unlabelled', None)
+        plan = read_unlabelled(options, cfg.train_dataloader) if options else None
+        if plan is not None and not plan.labelled:
+            cfg.train_dataloader, self.labels = plan.loader, False
+        return cfg
 
     def _build(self, cfg: Config) -> Runner:
         """The config's own runner, its student as training would start with it."""
@@ -215,8 +225,10 @@ class Doctor:
     def _costs(self) -> None:
         """Time and memory of a step."""
         self.say('times some steps')
-        runners = dict(alone=self.alone, taught=self.taught)
-        data = dict(alone=endless(self.alone.train_dataloader), taught=self.data)
+        runners, data = dict(taught=self.taught), dict(taught=self.data)
+        if self.labels:
+            runners['alone'] = self.alone
+            data['alone'] = endless(self.alone.train_dataloader)
         running = {name: steps(runner, data[name]) for name, runner in runners.items()}
         found = costs.measure(
             {name: partial(next, one) for name, one in running.items()},
@@ -224,7 +236,7 @@ class Doctor:
         for one in running.values():
             one.close()
         self.findings += costs.judge(
-            found['alone'], found['taught'], self.alone.train_loop.max_iters)
+            found.get('alone'), found['taught'], self.alone.train_loop.max_iters)
 
 
 def _models(runner: Runner) -> list[nn.Module]:

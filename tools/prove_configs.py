@@ -37,14 +37,14 @@ HEAD = """# Configs on the road that users take
 
 Each config trained two iterations, validated and tested under the `train.py` and `test.py` that
 mmdet and mmseg install, changed in nothing but paths, the scale of its images, workers, batch size
-and length. The data are a few drawn images in the layout of the real data set
-(`kd_plugin/data/layouts.py`), the files of the teacher and of the pretrained backbone hold random
-weights under the model zoo's keys. So these numbers say that everything runs and is finite, and
-nothing of accuracy. A detector is tested with the student's file after its class layers were made
-to favour some classes, as an untrained one finds no box. The keys that were changed:
-[results/road.json](results/road.json). Written by
+and length. The data are a few drawn images in the layout of the real data set, as
+`python -m kd_plugin.data.layouts coco data/coco` draws them; the files of the teacher and of the
+pretrained backbone hold random weights under the model zoo's keys. So these numbers say that
+everything runs and is finite, and nothing of accuracy. A detector is tested with the student's
+file after its class layers were made to favour some classes, as an untrained one finds no box. The
+keys that were changed: [results/road.json](results/road.json). Written by
 
-    tools/prove_configs.py CONFIG…
+    python tools/prove_configs.py CONFIG…
 
 """
 

@@ -93,6 +93,8 @@ class Run:
         self.result = self.results / self.name / f'seed-{self.seed}.json'
         teacher = self.cfg.model.get('teacher')
         self.teacher = None if teacher is None else Path(teacher.config)
+        # The folder that relative paths of the config are read from.
+        self.base = ROOT if self.config.resolve().is_relative_to(CONFIGS) else Path.cwd()
         self.hash = self._hash()
 
     def _hash(self) -> str:
@@ -133,8 +135,8 @@ class Run:
         checkpoint = self.cfg.model.teacher.get('checkpoint')
         if checkpoint is None or '://' in checkpoint:
             return None
-        folder = (ROOT / checkpoint).parent
-        if (ROOT / checkpoint).exists() and not (folder / SETTINGS).exists():
+        folder = (self.base / checkpoint).parent
+        if (self.base / checkpoint).exists() and not (folder / SETTINGS).exists():
             return None  # the user's own
         seed = Config.fromfile(self.teacher, import_custom_modules=False).randomness.seed
         return Run(self.teacher, seed, self.results, folder)
@@ -142,7 +144,9 @@ class Run:
     def missing_teacher(self) -> Run | None:
         """The run that trains this one's teacher, if there is one that is not done."""
         run = self.teacher_run()
-        if run is None or (run.done() and (ROOT / self.cfg.model.teacher.checkpoint).exists()):
+        if run is None:
+            return None
+        if run.done() and (self.base / self.cfg.model.teacher.checkpoint).exists():
             return None
         return run
 
@@ -226,8 +230,8 @@ class Run:
         log = self.folder / f'{tool}.log'
         with log.open('w') as out:
             process = subprocess.Popen(
-                [sys.executable, '-W', 'ignore', f'tools/{tool}.py', *arguments], cwd=ROOT,
-                stdout=out, stderr=subprocess.STDOUT, pass_fds=[self._lock],
+                [sys.executable, '-W', 'ignore', str(ROOT / f'tools/{tool}.py'), *arguments],
+                cwd=self.base, stdout=out, stderr=subprocess.STDOUT, pass_fds=[self._lock],
                 env={**os.environ, 'OMP_NUM_THREADS': str(threads)})  # fmt: skip
             self.process = process
             used = None

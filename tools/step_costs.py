@@ -15,6 +15,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from kd_plugin.runner.unlabelled_hook import UnlabelledHook
+
 
 def build(cfg: Config, folder: str) -> Runner:
     """A config's own runner, ready to step, that writes into a folder only and learns nothing.
@@ -52,7 +54,12 @@ def steps(runner: Runner, batches: Iterator[dict]) -> Iterator[None]:
     """
     kept = None if runner.train_dataloader.num_workers == 0 else next(batches)
     runner.model.train()
+    hooks = [hook for hook in runner.hooks if isinstance(hook, UnlabelledHook)]
+    for hook in hooks:
+        hook.before_train(runner)
     while True:
+        for hook in hooks:  # images without labels are part of the step
+            hook.before_train_iter(runner, 0)
         runner.model.train_step(kept or next(batches), optim_wrapper=runner.optim_wrapper)
         if torch.cuda.is_available():
             torch.cuda.synchronize()

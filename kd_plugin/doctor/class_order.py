@@ -17,12 +17,15 @@ _LEAST = 2  # classes that trade places; one alone may be a weak class
 class Confusion:
     """Counts of what the pixels or objects of each class were called.
 
+    ``boxes`` is how many boxes a detector gave in all, and None for other models.
+
     Args:
         classes: How many there are.
     """
 
     def __init__(self, classes: int) -> None:
         self.counts = torch.zeros(classes, classes, dtype=torch.long)
+        self.boxes: int | None = None
 
     def add(self, sample: Any) -> None:
         """Count a prediction, where the truth is beside it.
@@ -30,6 +33,8 @@ class Confusion:
         Args:
             sample: mmdet's ``DetDataSample`` or mmseg's ``SegDataSample``.
         """
+        if 'pred_instances' in sample:
+            self.boxes = (self.boxes or 0) + len(sample.pred_instances)
         if 'pred_sem_seg' in sample and 'gt_sem_seg' in sample:
             truth, said = sample.gt_sem_seg.data, sample.pred_sem_seg.data
             if truth.shape[-2:] == said.shape[-2:]:

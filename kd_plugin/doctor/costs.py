@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 
 import torch
@@ -99,14 +99,22 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def judge(alone: Cost, taught: Cost, iterations: int) -> list[Finding]:
+def judge(alone: Cost | None, taught: Cost, iterations: int) -> list[Finding]:
     """What a step costs, and what that makes of the whole training.
 
     Args:
-        alone: Of the student alone.
+        alone: Of the student alone; None where no image has labels.
         taught: With distillation.
         iterations: Of the whole training.
     """
+    total = taught.seconds * iterations
+    if alone is None:
+        memory = '' if taught.memory is None else f', memory {taught.memory / 2**20:.0f} MB'
+        return [
+            Finding('a step', GOOD, f'{taught.seconds:.3g} s{memory}', values=asdict(taught)),
+            Finding('whole training', GOOD, f'{iterations} iterations take {span(total)} here; '
+                    'validation comes on top', values=dict(iterations=iterations, seconds=total)),
+        ]  # fmt: skip
     ratio = taught.seconds / alone.seconds
     found = (f'{taught.seconds:.3g} s with distillation, {alone.seconds:.3g} s without '
              f'({ratio:.2f} times)')  # fmt: skip
@@ -115,7 +123,6 @@ def judge(alone: Cost, taught: Cost, iterations: int) -> list[Finding]:
     if taught.memory is not None and alone.memory is not None:
         found += (f'; memory {taught.memory / 2**20:.0f} MB with, {alone.memory / 2**20:.0f} MB '
                   'without')  # fmt: skip
-    total = taught.seconds * iterations
     step = Finding('a step', LOOK if ratio > _DEAR else GOOD, found,
                    "teacher=dict(…, dtype='bfloat16') or compile=True where the machine gains by "
                    'it, or a smaller teacher' if ratio > _DEAR else '', values)  # fmt: skip

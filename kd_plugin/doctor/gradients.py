@@ -13,8 +13,16 @@ from kd_plugin.distillers import BaseDistiller
 from kd_plugin.distillers.entry import Entry
 
 ACCLIMATION = 'loss_acclimation'
-# Losses of a step that teach the student without labels, and count neither as task nor as entry.
-_UNLABELLED = 'unlabelled.'
+
+
+def loss_names(entry: Entry) -> tuple[str, str]:
+    """Names of an entry's loss, on labelled images and on those without labels."""
+    return entry.key, f'unlabelled.{entry.key}'
+
+
+def has_task(distiller: BaseDistiller) -> bool:
+    """Whether some images have labels, so that the student has losses of its own."""
+    return distiller.unlabelled is None or not distiller.unlabelled.only
 
 
 def gradient_norms(
@@ -32,14 +40,13 @@ def gradient_norms(
             out of the norms.
 
     Returns:
-        By loss ``value``, ``gradient``, ``task`` (the task's gradient) and ``ratio`` of the two,
-        the task's value and gradient under ``'task'``.
+        By loss ``value``, ``gradient`` and, where images have labels, ``task`` (the task's
+        gradient) and ``ratio`` of the two, the task's value and gradient under ``'task'``.
     """
-    keys = {entry.key for entry in distiller.entries}
+    keys = {name for entry in distiller.entries for name in loss_names(entry)}
     scalars = {name: value.mean() if isinstance(value, Tensor) else sum(v.mean() for v in value)
                for name, value in losses.items() if 'loss' in name}  # as mmengine sums them
-    task = sum(value for name, value in scalars.items()
-               if name not in {*keys, ACCLIMATION} and not name.startswith(_UNLABELLED))
+    task = sum(value for name, value in scalars.items() if name not in {*keys, ACCLIMATION})
     student = [p for p in distiller.student.parameters() if p.requires_grad]
 
     def backward(value: Any, parameters: list[nn.Parameter]) -> list[Tensor | None]:
@@ -56,6 +63,9 @@ def gradient_norms(
             found[name] = dict(value=float(value), gradient=norm(backward(value, parts)))
         elif name in keys:
             gradients = backward(value, student)
+            if not has_task(distiller):
+                found[name] = dict(value=float(value), gradient=norm(gradients))
+                continue
             both = [(a, b) for a, b in zip(own, gradients, strict=True)
                     if a is not None and b is not None]  # fmt: skip
             of_task, of_loss = norm([a for a, _ in both]), norm([b for _, b in both])

@@ -18,7 +18,7 @@ from kd_plugin.distillers.teaching import dead_terms
 from kd_plugin.rng import preserved_random_state
 
 from .finding import BAD, GOOD, LOOK, Finding
-from .gradients import ACCLIMATION, gradient_norms
+from .gradients import ACCLIMATION, gradient_norms, has_task, loss_names
 
 # Gradients beside the task's within which nothing is said. They are wide: relations do not know
 # the scale of logits, so their gradient is large while a head starts with small ones.
@@ -65,9 +65,9 @@ def measure(
         batches: As the data loader gives them.
 
     Returns:
-        By loss ``value``, ``gradient``, ``task`` (the task's gradient) and ``ratio`` of the two,
-        the task's value under ``'task'``; by entry what its taps gave, student's and teacher's,
-        as tensors without numbers.
+        By loss ``value``, ``gradient`` and, where images have labels, ``task`` (the task's
+        gradient) and ``ratio`` of the two, the task's value under ``'task'``; by entry what its
+        taps gave, student's and teacher's, as tensors without numbers.
     """
     seen: dict[str, list[dict[str, float]]] = {}
     taps = {}
@@ -157,12 +157,15 @@ def judge_gradients(
     task = measured['task']
     found = [Finding('task', GOOD, f'value {task["value"]:.3g}, gradient {task["gradient"]:.3g} '
                      'in the student as it starts', values=dict(task))]  # fmt: skip
-    if not all(map(math.isfinite, task.values())):
+    if not has_task(distiller):
+        found = [Finding('task', GOOD, "no image has labels, so there is no loss of the student's "
+                         'own', values=dict(task))]  # fmt: skip
+    elif not all(map(math.isfinite, task.values())):
         found = [Finding('task', BAD, "the student's own loss or its gradient is not finite",
                          'a student that trains without a teacher', dict(task))]  # fmt: skip
     for entry in distiller.entries:
-        if entry.key in measured:
-            found.append(judge_entry(entry, measured[entry.key]))
+        found += [judge_entry(entry, measured[name], name)
+                  for name in loss_names(entry) if name in measured]  # fmt: skip
     if ACCLIMATION in measured:
         numbers = measured[ACCLIMATION]
         teaches = 0 < numbers['gradient'] < math.inf
@@ -173,37 +176,41 @@ def judge_gradients(
     return found
 
 
-def judge_entry(entry: Entry, numbers: dict[str, float]) -> Finding:
+def judge_entry(entry: Entry, numbers: dict[str, float], name: str | None = None) -> Finding:
     """Whether an entry's loss teaches, and how much beside the task.
 
     Args:
         entry: Of ``distill``.
-        numbers: ``value``, ``gradient``, ``task`` and ``ratio`` at its full weight, see
-            :func:`~.gradients.gradient_norms`.
+        numbers: ``value`` and ``gradient`` at its full weight and, where images have labels,
+            ``task`` and ``ratio``, see :func:`~.gradients.gradient_norms`.
+        name: Of the loss, where it is the one on images without labels.
     """
+    name = name or entry.key
     weight = getattr(entry.loss, 'loss_weight', 1.0) or 0.0
-    ratio = numbers['ratio']
     values: dict[str, Any] = dict(numbers, loss_weight=weight)
     said = f'value {numbers["value"]:.3g}, gradient {numbers["gradient"]:.3g}'
     if not all(map(math.isfinite, (numbers['value'], numbers['gradient']))):
-        return Finding(entry.key, BAD, f'{said}: not finite',
+        return Finding(name, BAD, f'{said}: not finite',
                        "see the teacher's file and what it gives on your data", values)
     if numbers['gradient'] == 0:
         nothing = 'its weight is 0' if not weight or not max(entry.schedule.factors) else (
             'it cannot teach, whatever the student does')
-        return Finding(entry.key, BAD, f'{said}: {nothing}',
+        return Finding(name, BAD, f'{said}: {nothing}',
                        'loss_weight=1 in its loss, or leave the entry out' if 'weight' in nothing
                        else 'other taps or another loss', values)  # fmt: skip
+    if 'ratio' not in numbers:
+        return Finding(name, GOOD, f'{said}, with no task beside it', values=values)
+    ratio = numbers['ratio']
     level = weight / ratio if math.isfinite(ratio) and ratio else None
     values['level'] = level
     said += f', {ratio:.2g} of the task\'s {numbers["task"]:.3g} where both reach'
     if entry.schedule(0) != max(entry.schedule.factors):
         said += f'; at its full weight, its schedule starts at {entry.schedule(0):g}'
     if level is None:
-        return Finding(entry.key, LOOK, f'{said}: the task does not reach these layers',
+        return Finding(name, LOOK, f'{said}: the task does not reach these layers',
                        'nothing, if that is meant', values)  # fmt: skip
     weighs = f'loss_weight={level:.2g} in its loss brings both level at the start'
     if _WEAK < ratio < _STRONG:
-        return Finding(entry.key, GOOD, f'{said}; {weighs}', values=values)
-    return Finding(entry.key, LOOK, f'{said}: {"drowned by" if ratio <= _WEAK else "it drowns"} '
+        return Finding(name, GOOD, f'{said}; {weighs}', values=values)
+    return Finding(name, LOOK, f'{said}: {"drowned by" if ratio <= _WEAK else "it drowns"} '
                    'the task', weighs, values)  # fmt: skip

@@ -22,6 +22,8 @@ _METRICS = 'mIoU', 'bbox_mAP', 'mAP'
 # Points of a hundred: that a teacher should stand ahead; that it may score below its claim; below
 # which a detector knows nothing; and the share beyond chance that a segmentor's recall must have.
 AHEAD, _BELOW, _NOTHING, _BEYOND = 5.0, 3.0, 1.0, 0.1
+_OTHER = ('a teacher trained on such data; if this one is, see its class order, its '
+          'data_preprocessor and its config')  # fmt: skip
 
 
 def evaluate(
@@ -92,6 +94,10 @@ def judge(
     """
     name = "teacher's score"
     metric = primary(metrics)
+    if metric is None and confusion.boxes == 0:  # mmdet's evaluators give nothing then
+        return Finding(
+            name, BAD, f'it finds no object on {"all" if whole else "the first"} {images} images; '
+            'there is nothing to learn from it', _OTHER, dict(images=images))
     if metric is None:
         return Finding(name, LOOK, 'your evaluator gives no number')
     score = points(metric, metrics[metric])
@@ -102,8 +108,7 @@ def judge(
     if knows_nothing(metric, score, confusion):
         return Finding(
             name, BAD, f'{found}: no better than a guess; there is nothing to learn from it',
-            'a teacher trained on such data; if this one is, see its class order, its '
-            'data_preprocessor and its config', values)  # fmt: skip
+            _OTHER, values)  # fmt: skip
     if claim is None:
         other = next(iter(told.items()), None)
         of = f'its file claims {other[0]} {other[1]:.4g}' if other else 'its file claims nothing'

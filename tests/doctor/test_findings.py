@@ -9,6 +9,7 @@ from mmengine.structures import InstanceData, PixelData
 from kd_plugin.doctor import Finding, class_names, costs, from_error, images, screen, teacher_file
 from kd_plugin.doctor.class_order import Confusion, judge
 from kd_plugin.doctor.score import ahead, knows_nothing
+from kd_plugin.doctor.score import judge as judge_score
 
 OWN = ['cat', 'dog', 'red fox']
 
@@ -87,6 +88,18 @@ def test_what_a_guess_is():
     assert knows_nothing('coco/bbox_mAP', 0.2, confusion)
     assert [ahead(50, student, 'mIoU').verdict for student in (30, 48, 52)] == [
         'good', 'look', 'bad']  # fmt: skip
+
+
+def test_a_detector_that_finds_nothing_knows_nothing():
+    """Of which mmdet's evaluators make no number."""
+    confusion = Confusion(1)
+    nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0), scores=torch.zeros(0))
+    confusion.add(Sample(gt_instances=InstanceData(
+        bboxes=torch.ones(1, 4), labels=torch.zeros(1)), pred_instances=nothing))
+    found = judge_score({}, {}, 3, True, confusion)
+    assert found.verdict == 'bad' and found.found.startswith('it finds no object on all 3 images')
+    assert found.write.startswith('a teacher trained on such data')
+    assert judge_score({}, {}, 3, True, Confusion(1)).verdict == 'look'
 
 
 def test_what_a_file_claims():

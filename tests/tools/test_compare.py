@@ -6,7 +6,9 @@ import sys
 import compare
 import pairs
 import pytest
+import run_experiments
 import torch
+from run_experiments import ROOT
 from step_costs import relative_cost
 
 SCORES = {'none': 40.0, 'none:iters=12': 41.0, 'kd': 40.5, 'dist-plus': 44.0}
@@ -112,3 +114,19 @@ def test_a_steps_cost_is_measured_in_turns(files):
     distilled = compare.distilled(pairs.Config.fromfile(files / 'student.py'),
                                   str(files / 'teacher.py'), str(files / 'teacher.pth'), 'dist')
     assert 1 < relative_cost(alone, distilled, rounds=3, warm_up=1) < 20
+
+
+def test_relative_paths_are_read_from_where_the_command_is_given(files, monkeypatch):
+    """The repository's own configs are read from its root."""
+    monkeypatch.chdir(files)
+    kept = []
+    monkeypatch.setattr(run_experiments.subprocess, 'Popen', lambda *args, **options:
+                        kept.append((args[0][3], options['cwd'])) or 1 / 0)
+    for config, base in ((files / 'student.py', files),
+                         (ROOT / 'configs/demo/pspnet_digits-student.py', ROOT)):
+        run = run_experiments.Run(config, 0, files / 'results', files / 'runs')
+        run._lock = 0
+        run.folder.mkdir(exist_ok=True)
+        with pytest.raises(ZeroDivisionError):
+            run._call('train', [], 1)
+        assert kept.pop() == (str(ROOT / 'tools/train.py'), base)

@@ -104,6 +104,20 @@ def test_a_good_pair(call, folder):
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
+def test_without_labels_there_is_no_task_beside_the_losses(call, folder, digits):
+    """Whether the labelled data are there is all the same."""
+    _, code, found, told = call(
+        folder / TEACHER, '--cfg-options', f'unlabelled.dataset={digits}/images/val',
+        'unlabelled.ratio=(0,1)', 'train_dataloader.dataset.data_root=nowhere')
+    assert code == 0, told
+    assert 'no image has labels' in found['task']['found']
+    assert found['task']['values'] == dict(value=0, gradient=0)
+    for name in ('unlabelled.loss_dist', 'unlabelled.loss_features'):
+        assert found[name]['values']['gradient'] > 0 and 'no task' in found[name]['found']
+    assert 'in the same order' in found['class names']['found']
+    assert 'without' not in found['a step']['found'] and 'whole training' in found
+
+
 def test_shuffled_class_names(call, folder, tmp_path):
     def shuffle(kept):
         names = kept['meta']['dataset_meta']['classes']

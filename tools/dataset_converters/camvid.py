@@ -40,6 +40,10 @@ def convert(root: Path, out: Path) -> None:
     require(root, 'CamVid', [split + part for split in SPLITS for part in ('', 'annot')])
     with replacing(out, ('img_dir', 'ann_dir')) as work:
         found = [convert_split(root, work, split) for split in SPLITS]
+    print("In a config: type='BaseSegDataset', "
+          f"data_root='{out}', img_suffix='.png', seg_map_suffix='.png', "
+          "data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'), "
+          f'metainfo=dict(classes={CLASSES}); in its heads num_classes={len(CLASSES)}')
     say_undecodable([name for broken, _ in found for name in broken], sum(n for _, n in found))
 
 

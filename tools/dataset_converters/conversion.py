@@ -48,14 +48,14 @@ def progress(title: str, items: Sequence[T]) -> Iterator[T]:
         print()
 
 
-def require(root: Path, layout: str, folders: Iterable[str]) -> None:
-    """Leave with what was looked for if ``root`` lacks one of the folders."""
+def require(root: Path, layout: str, folders: Iterable[str], hint: str = '') -> None:
+    """Leave with what was looked for, and a hint, if ``root`` lacks one of the folders."""
     missing = [name for name in folders if not (root / name).is_dir()]
     if missing:
         there = sorted(path.name for path in root.iterdir()) if root.is_dir() else None
         found = 'there is no such folder' if there is None else f'there are {there[:8]}'
         raise SystemExit(f'{root} is not laid out as {layout}: no folder {", ".join(missing)}; '
-                         f'{found}')
+                         f'{found}{hint if there else ""}')
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:

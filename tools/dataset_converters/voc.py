@@ -102,7 +102,8 @@ def convert(
             something else.
         ValueError: An annotation file is broken.
     """
-    require(root, 'Pascal VOC', list(folders))
+    require(root, 'Pascal VOC', list(folders), '; write --annotations FOLDER --images FOLDER for '
+            'folders of other names')
     annotations, images = root / folders[0], images_by_stem(root / folders[1])
     if share is not None:
         stems = {path.stem for path in annotations.glob('*.xml')}
@@ -136,6 +137,9 @@ def convert(
             (work / f'annotations/{split}.json').write_text(json.dumps(content))
         for name in progress('Copying images', [name for name in every if sizes.get(name)]):
             shutil.copyfile(images[name], work / 'images' / images[name].name)
+    print(f"In a config: data_root='{out}/', ann_file='annotations/{next(iter(names))}.json', "
+          f"data_prefix=dict(img='images/'), metainfo=dict(classes={tuple(classes)}); in its head "
+          f'num_classes={len(classes)}')
     broken = [images[name].name for name, size in sizes.items() if size is None]
     say_undecodable(broken, len(sizes))
 

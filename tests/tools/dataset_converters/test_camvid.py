@@ -79,6 +79,7 @@ def test_what_is_left_out_is_said(raw, tmp_path, capsys):
                    'image that cannot be read (0001TP_000002)',
                    'labels of another size than the image (0001TP_000000)'):  # fmt: skip
         assert f'left out: 1 × {reason}' in said
+    assert f"In a config: type='BaseSegDataset', data_root='{tmp_path}/out'," in said
     assert ('1 of 8 images cannot be decoded and were left out: test: 0001TP_000002.jpg'
             in said.splitlines())
     assert [len(read(tmp_path / 'out', split)) for split in SPLITS] == [2, 2, 1]

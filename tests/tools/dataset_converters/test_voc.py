@@ -88,6 +88,8 @@ def test_what_is_left_out_is_said(raw, tmp_path, capsys):
     convert(raw, tmp_path / 'out')
     said = capsys.readouterr().out
     assert 'train: 2 images, 3 boxes (cat 1, dog 2, emu 0)' in said
+    assert f"In a config: data_root='{tmp_path}/out/', ann_file='annotations/train.json'" in said
+    assert "metainfo=dict(classes=('cat', 'dog', 'emu')); in its head num_classes=3" in said
     assert 'left out: 1 × box of zero area (b)' in said
     assert 'left out: 1 × image without a file (ghost)' in said
     assert read(tmp_path / 'out', 'val', ('cat', 'dog', 'emu'))['c']['instances'] == []
@@ -139,6 +141,14 @@ def test_images_that_training_could_not_decode_are_left_out(raw, tmp_path, capsy
         f'{len(left_out)} of 4 images cannot be decoded and were left out: {names}\n')
     assert {path.stem for path in (tmp_path / 'out/images').iterdir()} == set('abcd') - left_out
     assert set(read(tmp_path / 'out', 'train', ('cat', 'dog', 'emu'))) == {'a', 'b'} - left_out
+
+
+def test_folders_of_other_names_are_asked_for(raw, tmp_path):
+    (raw / 'Annotations').rename(raw / 'labels')
+    with pytest.raises(SystemExit, match='no folder Annotations; .*write --annotations FOLDER'):
+        convert(raw, tmp_path / 'out')
+    with pytest.raises(SystemExit, match='there is no such folder$'):
+        convert(tmp_path / 'nowhere', tmp_path / 'out')
 
 
 def test_a_set_without_lists_is_split_by_a_share(raw, tmp_path, capsys):

@@ -45,7 +45,7 @@ def test_tools_and_configs_are_found_by_the_packages_name_from_a_wheel(wheel, tm
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-m', 'kd_plugin', 'train', 'nowhere.py'], cwd=tmp_path,
         capture_output=True, text=True, env={'PYTHONPATH': str(tmp_path / 'site')}, check=False)
-    assert 'nowhere.py is no file (looked from' in done.stderr and done.returncode == 1
+    assert "config 'nowhere.py' is no file (looked from" in done.stderr and done.returncode == 1
     code = (
         'import kd_plugin; from mmengine.hub import get_config;'
         "print(kd_plugin.__file__, get_config("

@@ -102,7 +102,7 @@ def test_pytests_report(tmp_path):
 def test_a_drawing_beside_the_steps_between_two(run, config):
     (row,) = run(pictures, config('pspnet'), '--size', 64, 64, '--rounds', 1)
     assert row['steps'] > 0
-    assert row['share'] == row['steps'] / pictures._DEFAULTS['interval']
+    assert row['share'] == pytest.approx(row['steps'] / pictures._DEFAULTS['interval'])
 
 
 def test_an_image_without_labels_beside_one_with(run, config):

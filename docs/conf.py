@@ -15,7 +15,8 @@ exclude_patterns = ['results']
 suppress_warnings = ['config.cache']
 nitpicky = True
 # Types of packages that this site does not describe, and what is no public name.
-_ELSEWHERE = r'torch|nn|np|numpy|mmengine|Tensor|Runner|Config|os|pathlib|collections'
+_ELSEWHERE = (r'torch|nn|np|numpy|mmengine|Tensor|Runner|Config|BaseDataPreprocessor|os|pathlib|'
+              r'collections')
 nitpick_ignore_regex = [('py:.*', rf'({_ELSEWHERE})(\..*)?')]
 
 myst_enable_extensions = ['dollarmath', 'attrs_block', 'deflist']

@@ -110,8 +110,9 @@ def judge(alone: Cost | None, taught: Cost, iterations: int) -> list[Finding]:
     total = taught.seconds * iterations
     if alone is None:
         memory = '' if taught.memory is None else f', memory {taught.memory / 2**20:.0f} MB'
+        values: dict[str, float | None] = dict(seconds=taught.seconds, memory=taught.memory)
         return [
-            Finding('a step', GOOD, f'{taught.seconds:.3g} s{memory}', values=taught._asdict()),
+            Finding('a step', GOOD, f'{taught.seconds:.3g} s{memory}', values=values),
             Finding('whole training', GOOD, f'{iterations} iterations take {span(total)} here; '
                     'validation comes on top', values=dict(iterations=iterations, seconds=total)),
         ]  # fmt: skip

@@ -109,7 +109,7 @@ def test_without_labels_there_is_no_task_beside_the_losses(call, folder, digits)
     _, code, found, told = call(
         folder / TEACHER, '--cfg-options', f'unlabelled.dataset={digits}/images/val',
         'unlabelled.ratio=(0,1)', 'train_dataloader.dataset.data_root=nowhere')
-    assert code == 0, told
+    assert not [one for one in told['findings'] if one['verdict'] == 'bad'] and not code
     assert 'no image has labels' in found['task']['found']
     assert found['task']['values'] == dict(value=0, gradient=0)
     for name in ('unlabelled.loss_dist', 'unlabelled.loss_features'):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import nn
 
 from .survey import LogitTap, Survey
@@ -56,6 +58,13 @@ class Pair:
         entries = []
         for i, (own, theirs) in enumerate(self._logit_pairs()):
             filled = dict(loss)
+            if own.activation != theirs.activation:
+                print_log(
+                    f"'{own.path}' of the student is trained with a {own.activation} and "
+                    f"'{theirs.path}' of the teacher with a {theirs.activation}; both are read "
+                    f"with the student's. If that is not meant, write activation="
+                    f"'{theirs.activation}' in the loss of this entry, or a method on features",
+                    logger='current', level=logging.WARNING)  # fmt: skip
             if own.activation != 'softmax':
                 filled['activation'] = own.activation
             # A segmentor's further heads weigh as their task losses do.

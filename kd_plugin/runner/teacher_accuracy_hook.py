@@ -61,7 +61,12 @@ class TeacherAccuracyHook(Hook):
     @staticmethod
     def _report(runner: Runner, before: dict, after: dict) -> None:
         numbers = {key: (float(before[key]), float(after[key])) for key in before
-                   if isinstance(before[key], Real)}  # fmt: skip
+                   if isinstance(before[key], Real) and isinstance(after.get(key), Real)}
+        if not numbers:  # of a detector that finds no object, evaluators give none
+            when = 'before' if not before else 'after' if not after else 'before and after'
+            runner.logger.warning(f'The accuracy of the teacher {when} acclimation is not known: '
+                                  'its evaluation gave no number (it may have found no object)')
+            return
         shown = ', '.join(f'{key} {a:.4g} → {b:.4g}' for key, (a, b) in numbers.items())
         runner.logger.info(f'The teacher before → after acclimation: {shown}')
         write_text(osp.join(runner.work_dir, FILE), json.dumps(

@@ -116,6 +116,19 @@ def faster_rcnn_of_one_class():
     return cfg
 
 
+def test_a_sigmoid_beside_a_softmax_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr('kd_plugin.methods.pair.print_log', lambda text, **_: said.append(text))
+    student = pairs.segmentor()
+    student['decode_head']['loss_decode'] = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    made = plan('dist', student, pairs.segmentor(), 'mmseg')
+    assert made.entries[0]['loss']['activation'] == 'sigmoid'
+    assert ["'decode_head.conv_seg' of the student is trained with a sigmoid" in text
+            and "write activation='softmax'" in text for text in said] == [True]
+    plan('dist', pairs.segmentor(), pairs.segmentor(), 'mmseg')
+    assert len(said) == 1
+
+
 def test_what_was_chosen_can_be_pasted_into_a_config(models):
     made = make_plan('dist-plus', *models, 'mmdet')
     pasted = eval(f'dict({config_text(made)})', {})  # as a config file runs it

@@ -63,7 +63,8 @@ class TeacherAccuracyHook(Hook):
         numbers = {key: (float(before[key]), float(after[key])) for key in before
                    if isinstance(before[key], Real) and isinstance(after.get(key), Real)}
         if not numbers:  # of a detector that finds no object, evaluators give none
-            when = 'before' if not before else 'after' if not after else 'before and after'
+            none = [when for when, found in (('before', before), ('after', after)) if not found]
+            when = ' and '.join(none or ['before', 'after'])
             runner.logger.warning(f'The accuracy of the teacher {when} acclimation is not known: '
                                   'its evaluation gave no number (it may have found no object)')
             return

@@ -60,8 +60,7 @@ class TeacherAccuracyHook(Hook):
         numbers = {key: (float(before[key]), float(after[key])) for key in before
                    if isinstance(before[key], Real) and isinstance(after.get(key), Real)}
         if not numbers:  # of a detector that finds no object, evaluators give none
-            when = ('before and after' if bool(before) == bool(after) else
-                    'after' if before else 'before')  # fmt: skip
+            when = 'before' if not before else 'after' if not after else 'before and after'
             runner.logger.warning(f'The accuracy of the teacher {when} acclimation is not known: '
                                   'its evaluation gave no number (it may have found no object)')
             return

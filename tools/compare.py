@@ -185,6 +185,9 @@ class Comparison:
     def scores(self, method: str, seeds: Sequence[int], metric: str) -> dict[int, float]:
         """In points of a hundred, by seed."""
         found = read(self.run(method, seeds[0]), seeds)
+        for seed, one in found.items():
+            if metric not in one['metrics']:
+                raise self._no_number(method, seed)
         return {seed: percent(metric, one['metrics'][metric]) for seed, one in found.items()}
 
     def undecided(self, seeds: Sequence[int], metric: str, worth: float) -> list[str]:
@@ -193,10 +196,22 @@ class Comparison:
         return [method for method in self.methods
                 if not decided(gain(self.scores(method, seeds, metric), long), worth)]
 
+    def _no_number(self, method: str, seed: int) -> SystemExit:
+        return SystemExit(
+            f'{method}, seed {seed}: its test gave no number, so nothing can be compared. A '
+            'detector that finds no object has none: train longer. Its test: '
+            f'{self.run(method, seed).folder}/test.log')
+
     def metric(self, seed: int, method: str = ALONE) -> str:
-        """The stock metric of the results."""
+        """The stock metric of the results.
+
+        Raises:
+            SystemExit: There is none.
+        """
         known = read_result(self.run(method, seed).result)['metrics']
         numbers = [name for name, value in known.items() if isinstance(value, (int, float))]
+        if not set(numbers) - {'time', 'data_time'}:
+            raise self._no_number(method, seed)
         return next((name for name in METRICS if name in known), numbers[0])
 
     def report(self, seeds: Sequence[int], metric: str, worth: float) -> str:

@@ -116,6 +116,23 @@ def test_a_steps_cost_is_measured_in_turns(files):
     assert 1 < relative_cost(alone, distilled, rounds=3, warm_up=1) < 20
 
 
+@pytest.mark.parametrize('rows', [['none'], ['kd'], ['none', 'none:iters=12', 'kd']])
+def test_a_detector_that_finds_nothing_has_no_number(run, files, monkeypatch, rows):
+    execute = compare.execute
+
+    def without(runs, jobs, threads):
+        failures = execute(runs, jobs, threads)
+        for one in runs:
+            if one.method in rows:
+                kept = json.loads(one.result.read_text())
+                one.result.write_text(json.dumps(dict(kept, metrics={})))
+        return failures
+
+    monkeypatch.setattr(compare, 'execute', without)
+    with pytest.raises(SystemExit, match=f'{rows[0]}, seed 0: its test gave no number.*train lon'):
+        run(*taught(files), '--methods', 'kd', '--seeds', 0)
+
+
 def test_relative_paths_are_read_from_where_the_command_is_given(files, monkeypatch):
     """The repository's own configs are read from its root."""
     monkeypatch.chdir(files)

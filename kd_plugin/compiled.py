@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,13 +24,14 @@ class Compiled:
     """
 
     works = hasattr(torch, 'compile')
+    rests = False
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.compiled: Callable[..., Any] | None = None
 
     def __call__(self, student: Tensor, *args: Any) -> Any:
-        if Compiled.works and student.numel() >= _WORTH_COMPILING:
+        if Compiled.works and not Compiled.rests and student.numel() >= _WORTH_COMPILING:
             self.compiled = self.compiled or torch.compile(self.function, dynamic=True)
             try:
                 return self.compiled(student, *args)
@@ -42,6 +44,16 @@ class Compiled:
                     f'computed more slowly (docs/machines.md): {reason}',
                     logger='current', level=logging.WARNING)  # fmt: skip
         return self.function(student, *args)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Inside the block nothing is compiled: what runs but once is done before it were."""
+    before, Compiled.rests = Compiled.rests, True
+    try:
+        yield
+    finally:
+        Compiled.rests = before
 
 
 def _let_go(error: BaseException | None) -> None:

@@ -3,10 +3,11 @@
 import gc
 import weakref
 
+import pairs
 import pytest
 import torch
 
-from kd_plugin import compiled
+from kd_plugin import compiled, fused
 from kd_plugin.compiled import Compiled
 from kd_plugin.losses import DISTLoss
 
@@ -70,3 +71,19 @@ def test_a_function_that_fails_by_itself_raises(failing):
 
     with pytest.raises(ValueError, match='not a matter of compiling'):
         Compiled(broken)(torch.ones(2**17))
+
+
+def test_a_model_is_built_without_the_compiler(monkeypatch):
+    """What is tried out once, on made-up maps of another size than training's, waits for none."""
+    cfg = pairs.pair('pspnet')
+    asked = []
+    monkeypatch.setattr(Compiled, 'works', True)
+    monkeypatch.setattr(compiled, '_WORTH_COMPILING', 1)
+    monkeypatch.setattr(torch, 'compile', lambda function, **_: asked.append(function) or function)
+    for function in (o for o in gc.get_objects() if type(o) is Compiled):
+        monkeypatch.setattr(function, 'compiled', None)
+    monkeypatch.setattr(fused, 'MIN_SIZE', 1)
+    distiller = pairs.build(cfg).train()
+    assert not asked and not Compiled.rests
+    distiller(**pairs.batch(distiller, 'pspnet'), mode='loss')
+    assert asked

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from kd_plugin.compiled import uncompiled
 from kd_plugin.data.made_up import (
     IMAGES,
     LossError,
@@ -76,7 +77,7 @@ def _try_out(distiller: BaseDistiller, student: BaseModel, device: str, features
     """
     moved = [distiller.teacher, distiller._frozen.renormalize, distiller.entries]
     moved += [part for part in (distiller.views, distiller.unlabelled) if part is not None]
-    with made_up_ground():
+    with made_up_ground(), uncompiled():
         try:
             for module in moved:
                 module.to(device)

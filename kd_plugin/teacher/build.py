@@ -22,6 +22,9 @@ from kd_plugin.checking import check_keys, closest, one_line
 
 from .load import load_strictly
 
+# The same in C, where there is one: a package's index of configs takes seconds without.
+_SAFE = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
+
 _OPTIONS = ('config', 'checkpoint', 'dtype', 'channels_last', 'compile')
 _UNREGISTERED = re.compile(r"'?([\w.]+) is not in the \S+ registry")
 _DTYPES = (None, 'float16', 'bfloat16')
@@ -66,7 +69,7 @@ def read_config(config: str | os.PathLike | dict, what: str = 'teacher.config') 
 def _parse(config: str) -> Config:
     """A config from a file or a package, its data formats without code."""
     # mmengine reads YAML with a loader that builds any Python object.
-    with patch.object(yaml_handler, 'Loader', yaml.SafeLoader):
+    with patch.object(yaml_handler, 'Loader', _SAFE):
         if '::' in config:
             # As a base, a package's config is found by import name and nothing is installed.
             parsed = Config.fromstring(f'_base_ = {config!r}', '.py')

@@ -44,8 +44,10 @@ class Schedule:
 
     def __call__(self, iteration: int) -> float:
         """The factor at an iteration."""
-        if iteration % self.every:
-            return 0.0
+        return 0.0 if iteration % self.every else self.planned(iteration)
+
+    def planned(self, iteration: int) -> float:
+        """The factor on the line between its points, also where an iteration is left out."""
         after = bisect_right(self.iterations, iteration)
         if after == 0:
             return self.factors[0]

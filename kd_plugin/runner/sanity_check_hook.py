@@ -66,6 +66,7 @@ class SanityCheckHook(Hook):
         self.interval = check_count('interval', interval)
         self._told: set[tuple[str, str]] = set()
         self._started = 0  # iterations of this run
+        self._due = False  # a comparison of gradients, in the next iteration that distils
         self._reads: dict[str, int] = {}
         self._claims: dict[str, float] = {}
         self._teacher: dict[str, float] | None = None
@@ -96,7 +97,7 @@ class SanityCheckHook(Hook):
             last = getattr(runner, 'max_iters', None) or math.inf
             points = [0, *(i for i in entry.schedule.iterations if i < last)]
             points += [last - 1] if last < math.inf else list(entry.schedule.iterations)
-            if not any(map(entry.schedule, points)):
+            if not any(map(entry.schedule.planned, points)):
                 why = f'its schedule is 0 in all {last:g} iterations of the run'
                 write = 'a schedule that rises within them'
         if why:
@@ -123,10 +124,13 @@ class SanityCheckHook(Hook):
         self._started += 1
         # By the iteration alone: processes that synchronise their statistics on the way back must
         # all do so.
-        if self._started == _FIRST or (runner.iter + 1) % self.interval == 0:
+        self._due |= self._started == _FIRST or (runner.iter + 1) % self.interval == 0
+        if self._due:
             model = unwrapped(runner.model)
-            if not _recomputes(runner, model):
-                self._watch(runner, model)
+            if any(entry.schedule(runner.iter) for entry in model.entries):
+                self._due = False
+                if not _recomputes(runner, model):
+                    self._watch(runner, model)
 
     def _watch(self, runner: Runner, model: BaseDistiller) -> None:
         """Read the losses of the next step where they have their graph."""
@@ -192,10 +196,11 @@ class SanityCheckHook(Hook):
         model = unwrapped(runner.model)
         for entry in model.entries:
             read, self._reads[entry.name] = entry.reads > self._reads[entry.name], entry.reads
-            if not (entry.schedule(now - WINDOW) and entry.schedule(now - 1)):
+            planned = entry.schedule.planned
+            if not (planned(now - WINDOW) and planned(now - 1)):
                 continue  # it rests, as was asked for
             for key in (entry.key, f'unlabelled.{entry.key}'):
-                value = _constant(runner, key)
+                value = _constant(runner, key, entry.schedule.every)
                 if value is None:
                     continue
                 why, write = 'it cannot teach', 'other taps or another loss'
@@ -206,7 +211,9 @@ class SanityCheckHook(Hook):
                     runner, 'loss', entry.name, f"{key} of distill entry '{entry.name}' is "
                     f'{value:.6g} in each of the last {WINDOW} iterations (iteration {now}): '
                     f'{why}; write {write}, or leave the entry out')
-        value = _constant(runner, ACCLIMATION)
+        every = max((entry.schedule.every for entry in model.entries if model.acclimates(entry)),
+                    default=1)  # fmt: skip
+        value = _constant(runner, ACCLIMATION, every)
         if value is not None:
             self._tell(
                 runner, 'loss', ACCLIMATION, f'{ACCLIMATION} is {value:.6g} in each of the last '
@@ -260,13 +267,19 @@ class SanityCheckHook(Hook):
             runner.logger.warning(f'Sanity check: {line}.')
 
 
-def _constant(runner: Runner, key: str) -> float | None:
-    """The number that a logged loss has been in each of the last iterations, if it is one."""
+def _constant(runner: Runner, key: str, every: int) -> float | None:
+    """The number that a logged loss has been in each of the last iterations, if it is one.
+
+    Of ``every`` so many iterations only the one that counts is looked at.
+    """
     buffer = runner.message_hub.log_scalars.get(f'train/{key}')
     if buffer is None:
         return None
     last = buffer.data[0][-WINDOW:]
-    if len(last) < WINDOW or not last.max() - last.min() <= _ROUNDING * abs(last.mean()):
+    if len(last) < WINDOW:
+        return None
+    last = last[-(runner.iter + 1 - WINDOW) % every :: every]
+    if len(last) < 2 or not last.max() - last.min() <= _ROUNDING * abs(last.mean()):
         return None
     return float(last[-1])
 

@@ -184,10 +184,19 @@ def test_a_gradient_of_another_size_than_the_tasks(weight, said, tmp_path, digit
     assert run(segmentors(loss=loss), tmp_path / 'level', digits)[0] == []
 
 
+def test_where_the_teacher_rests_between_times_is_no_fault_and_hides_none(tmp_path, digits):
+    healthy = segmentors(every=2, schedule=[(0, 0), (3, 1)])
+    assert run(healthy, tmp_path / 'healthy', digits)[0] == []
+    loss = dict(type='FeatureMimicLoss', loss_weight=1e6)
+    (line,), _ = run(segmentors(every=2, loss=loss), tmp_path / 'drowns', digits)
+    assert 'in iteration 3: value ' in line and 'it drowns the task' in line
+
+
+@pytest.mark.parametrize('every', [1, 2])
 @pytest.mark.parametrize('value', [0.0, 2.5])
-def test_a_loss_that_does_not_move(value, tmp_path, digits):
+def test_a_loss_that_does_not_move(value, every, tmp_path, digits):
     loss = dict(type='StuckLoss', value=value)
-    lines, _ = run(segmentors(loss=loss), tmp_path, digits, max_iters=7)
+    lines, _ = run(segmentors(loss=loss, every=every), tmp_path, digits, max_iters=7)
     assert lines == [
         f"loss_relation of distill entry 'relation' is {value:g} in each of the last 3 iterations "
         '(iteration 3): it cannot teach; write other taps or another loss, or leave the entry '

@@ -236,7 +236,8 @@ class Doctor:
         for one in running.values():
             one.close()
         self.findings += costs.judge(
-            found.get('alone'), found['taught'], self.alone.train_loop.max_iters)
+            found.get('alone'), found['taught'], self.alone.train_loop.max_iters,
+            min((entry.schedule.every for entry in self.taught.model.entries), default=1))
 
 
 def _models(runner: Runner) -> list[nn.Module]:

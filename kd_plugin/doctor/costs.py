@@ -99,15 +99,19 @@ def _without_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def judge(alone: Cost | None, taught: Cost, iterations: int) -> list[Finding]:
+def judge(
+    alone: Cost | None, taught: Cost, iterations: int, every: int = 1
+) -> list[Finding]:
     """What a step costs, and what that makes of the whole training.
 
     Args:
         alone: Of the student alone; None where no image has labels.
         taught: With distillation.
         iterations: Of the whole training.
+        every: The teacher rests in all but one of so many iterations.
     """
-    total = taught.seconds * iterations
+    rest = taught if alone is None else alone
+    total = iterations * (taught.seconds + (every - 1) * rest.seconds) / every
     if alone is None:
         memory = '' if taught.memory is None else f', memory {taught.memory / 2**20:.0f} MB'
         return [

@@ -139,3 +139,9 @@ def test_words():
     printed = screen('title', [Finding('a', 'look', 'word ' * 60, 'write ' * 40)], width=80)
     assert max(map(len, printed.splitlines())) <= 80
     assert printed.endswith('Nothing speaks against training; 1 to look at.')
+
+
+@pytest.mark.parametrize(('every', 'seconds'), [(1, 300), (2, 200), (4, 150)])
+def test_a_teacher_that_rests_between_times_costs_as_much_less(every, seconds):
+    _, whole = costs.judge(costs.Cost(1.0, None), costs.Cost(3.0, None), 100, every)
+    assert whole.values == dict(iterations=100, seconds=seconds, alone=100)

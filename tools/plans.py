@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from kd_plugin.methods import read
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / 'docs/results'
+CONFIGS, WORK = ROOT / 'configs', ROOT / 'work_dirs'
+RESULTS = ROOT / 'docs/results'  # of the project's own configs
 
 
 class PlanParser(argparse.ArgumentParser):
@@ -21,6 +23,13 @@ class PlanParser(argparse.ArgumentParser):
     def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
         return arg_line.partition('#')[0].split()
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        parsed = super().parse_args(*args, **kwargs)
+        if getattr(parsed, 'results', None) is None:
+            own = all(path.resolve().is_relative_to(CONFIGS) for path in parsed.configs)
+            parsed.results = RESULTS if own else WORK / 'results'
+        return parsed
+
 
 def add_run_arguments(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
     """The arguments that say which runs are meant: configs, methods, seeds, folder of results."""
@@ -28,7 +37,8 @@ def add_run_arguments(parser: argparse.ArgumentParser, nargs: str = '+') -> None
     parser.add_argument('--methods', nargs='+', type=method, default=[None], metavar='METHOD',
                         help='in place of the one in the configs: NAME or NAME:key=value,…')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--results', type=Path, default=RESULTS, help='folder of result files')
+    parser.add_argument('--results', type=Path, help='folder of result files; by default '
+                        'docs/results for configs of the project, work_dirs/results for others')
 
 
 def _config(name: str) -> Path:

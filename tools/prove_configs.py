@@ -26,6 +26,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from rich.progress import track
 from stand_ins import confident, draw, shorter, smaller, weights
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
@@ -187,7 +188,7 @@ def main() -> None:
     MMLogger.get_instance('prove', log_level='ERROR')
     results = json.loads(args.results.read_text()) if args.results.exists() else {}
     known = results.setdefault('configs', {})
-    for path in args.configs:
+    for path in track(args.configs, 'configs', disable=not sys.stdout.isatty()):
         name, mark = os.path.relpath(path.resolve(), ROOT), stamp(path, args.shrink)
         if not args.again and known.get(name, {}).get('stamp') == mark:
             continue

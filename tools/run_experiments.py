@@ -31,7 +31,7 @@ from typing import Any
 from by_method import run_name, with_method
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
-from plans import RESULTS, ROOT, PlanParser, add_run_arguments
+from plans import CONFIGS, RESULTS, ROOT, WORK, PlanParser, add_run_arguments
 from results import read_result, rows
 from scheduling import execute
 
@@ -41,7 +41,6 @@ from kd_plugin.atomic import write_text
 # mmengine finds packages through it, and Python would say so for every config that is read.
 warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
 
-CONFIGS, WORK = ROOT / 'configs', ROOT / 'work_dirs'
 PACKAGES = 'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg'  # by import name
 # The parts of a config that decide what is trained and what the test says.
 DECISIVE = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler',

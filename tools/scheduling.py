@@ -1,4 +1,4 @@
-"""Runs side by side, teachers before their students, and a line that says how far all are."""
+"""Runs side by side, teachers before their students, and bars that say how far all are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
+from rich import progress as bars
 from time_left import Task, costs, seconds_left
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class Progress:
             [run.known_seconds() for run in self.runs], [run.planned() for run in self.runs])
         self.tasks = {id(run): Task(cost, waits=run in waiting)
                       for run, cost in zip(self.runs, amounts, strict=True)}  # fmt: skip
+        self._bars: bars.Progress | None = None  # on a terminal
+        self._shown: dict[int, bars.TaskID] = {}
 
     def begin(self, run: Run) -> None:
         """A run starts."""
@@ -39,24 +42,57 @@ class Progress:
 
     def line(self) -> str:
         """All of it in one line."""
+        running = self._look()
+        done, left = self._whole(running)
+        return f'{done}{left and ", "}{left}' + (
+            ' | ' if running else '') + '; '.join(f'{r.title} {r.share:.0%}' for r in running)
+
+    def share(self) -> float:
+        """How much of everything is done, 0..1."""
         tasks = [self.tasks[id(run)] for run in self.runs]
+        return sum(task.share * task.cost for task in tasks) / sum(task.cost for task in tasks)
+
+    def show(self, last: bool = False) -> None:
+        """Bars on a terminal, one for everything and one for each run at work; else a line."""
+        if not sys.stdout.isatty():
+            print(self.line(), flush=True)
+            return
+        if self._bars is None:
+            self._bars = bars.Progress(
+                bars.TextColumn('{task.description}'), bars.BarColumn(),
+                bars.TaskProgressColumn(), bars.TextColumn('{task.fields[left]}'))  # fmt: skip
+            self._bars.start()
+            self._shown[0] = self._bars.add_task('', total=1, left='')
+        running = self._look()
+        done, left = self._whole(running)
+        self._bars.update(self._shown[0], description=done, completed=self.share(), left=left)
+        for key in [key for key in self._shown if key and key not in map(id, running)]:
+            self._bars.remove_task(self._shown.pop(key))
+        for run in running:
+            if id(run) not in self._shown:
+                self._shown[id(run)] = self._bars.add_task(run.title, total=1, left='')
+            self._bars.update(self._shown[id(run)], completed=run.share)
+        if last:
+            self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was, the bars as they are."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars, self._shown = None, {}
+
+    def _look(self) -> list[Run]:
         running = [run for run in self.runs if self.tasks[id(run)].running]
         for run in running:
             self.tasks[id(run)].look(run.share, time.monotonic())
-        done = f'{sum(task.ended for task in tasks)}/{len(tasks)} done'
-        if not running:
-            return done
-        seconds = seconds_left(tasks, self.jobs, self.in_seconds)
-        left = '' if seconds is None else f', about {max(1, round(seconds / 60))} min left'
-        return f'{done}{left} | ' + '; '.join(f'{r.title} {r.share:.0%}' for r in running)
+        return running
 
-    def show(self, last: bool = False) -> None:
-        """Print it, on a terminal in place of the line before."""
-        if sys.stdout.isatty():
-            line = self.line()[: os.get_terminal_size().columns - 1]
-            print(f'\r\033[K{line}', end='\n' if last else '', flush=True)
-        else:
-            print(self.line(), flush=True)
+    def _whole(self, running: list[Run]) -> tuple[str, str]:
+        """How many runs are done, and the time that is left, where it can be told."""
+        tasks = [self.tasks[id(run)] for run in self.runs]
+        done = f'{sum(task.ended for task in tasks)}/{len(tasks)} done'
+        seconds = seconds_left(tasks, self.jobs, self.in_seconds) if running else None
+        return done, '' if seconds is None else f'about {max(1, round(seconds / 60))} min left'
 
 
 def execute(runs: list[Run], jobs: int = 1, threads: int | None = None) -> list[str]:
@@ -73,11 +109,14 @@ def execute(runs: list[Run], jobs: int = 1, threads: int | None = None) -> list[
     if not (first or ready):
         return []
     progress = Progress([*first.values(), *ready], waiting, jobs)
-    failures = _execute([*first.values(), *ready], jobs, threads, progress)
-    able = [run for run in waiting if not run.missing_teacher()]
-    progress.drop([run for run in waiting if run not in able])
-    failures += _execute(able, jobs, threads, progress)
-    progress.show(last=True)
+    try:
+        failures = _execute([*first.values(), *ready], jobs, threads, progress)
+        able = [run for run in waiting if not run.missing_teacher()]
+        progress.drop([run for run in waiting if run not in able])
+        failures += _execute(able, jobs, threads, progress)
+        progress.show(last=True)
+    finally:
+        progress.close()
     return failures
 
 

@@ -27,6 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rich.progress import track
 from zoo_page import PAGE, RESULTS, ROOT, installed, page
 
 SCOPES = {'mmdet': 'DetectorDistiller', 'mmseg': 'SegmentorDistiller'}
@@ -250,7 +251,9 @@ def main() -> None:
     wanted = [family for family in args.families or known
               if args.again or not (folder / f'{family}.json').exists()]  # fmt: skip
     with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(lambda family: run(family, known[family], folder), wanted))
+        done = pool.map(lambda family: run(family, known[family], folder), wanted)
+        for _ in track(done, 'families', len(wanted), disable=not sys.stdout.isatty()):
+            pass
     if args.results is None:
         PAGE.write_text(page())
 

@@ -49,6 +49,8 @@ def main() -> None:
                         help='look first whether it can teach; train only if it can')
     parser.add_argument('--pictures', type=int, metavar='N',
                         help='draw validation images every N iterations, as both models see them')
+    parser.add_argument('--baseline', metavar='WORK_DIR',
+                        help='of the student trained alone: the summary at the end names the gain')
     add_distillation(parser)
     args = parser.parse_args()
     if args.doctor and args.launcher != 'none':
@@ -66,6 +68,9 @@ def main() -> None:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.pictures is not None:
         hook = dict(type='mmengine.DistillationPicturesHook', interval=args.pictures)
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+    if args.baseline is not None:
+        hook = dict(type='mmengine.SummaryHook', baseline=args.baseline)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
     if args.doctor:
         consult(cfg)

@@ -10,6 +10,7 @@ from .relation_hook import RelationHook
 from .sanity_check_hook import SanityCheckHook
 from .stop_hook import StopHook
 from .student_files import LastStudentHook
+from .summary_hook import SummaryHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     'RelationHook',
     'SanityCheckHook',
     'StopHook',
+    'SummaryHook',
     'TeacherAccuracyHook',
     'allow_mmengine_checkpoints',
     'attach_to_runners',

@@ -31,6 +31,7 @@ from .nonfinite_hook import NonfiniteHook
 from .sanity_check_hook import SanityCheckHook
 from .stop_hook import StopHook, stoppable
 from .student_files import LastStudentHook
+from .summary_hook import SummaryHook
 from .teacher_accuracy_hook import TeacherAccuracyHook
 from .unlabelled_data import read_unlabelled
 from .unlabelled_hook import UnlabelledHook
@@ -250,6 +251,7 @@ def _add_hooks(runner: Runner | FlexibleRunner) -> None:
               SanityCheckHook]
     if model.acclimation is not None:
         wanted.append(TeacherAccuracyHook)
+    wanted.append(SummaryHook)  # the last word
     for kind in wanted:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import make_table
 import pytest
+from plans import ROOT, PlanParser, add_run_arguments
 from run_experiments import Run, execute
 from scipy.stats import ttest_rel
 
@@ -189,3 +190,15 @@ def test_the_projects_own_tables_are_up_to_date(document, tmp_path):
     shutil.copy(document, copy)
     make_table.refresh(copy)
     assert copy.read_text() == Path(document).read_text()
+
+
+def test_results_of_own_configs_do_not_lie_among_the_projects(tmp_path):
+    def folder(*configs):
+        parser = PlanParser('')
+        add_run_arguments(parser)
+        return parser.parse_args([*map(str, configs)]).results
+
+    own, projects = tmp_path / 'mine.py', ROOT / 'configs/demo/pspnet_digits.py'
+    own.touch()
+    assert folder(projects) == ROOT / 'docs/results'
+    assert folder(own) == folder(projects, own) == ROOT / 'work_dirs/results'

@@ -1,5 +1,11 @@
 """The time left, by a clock of the test's own."""
 
+import os
+import re
+import subprocess
+import sys
+import termios
+
 import pytest
 from scheduling import Progress
 from time_left import Task, costs, seconds_left
@@ -102,3 +108,60 @@ def test_one_line_counts_all_runs_from_the_first_on(monkeypatch):
     assert progress.line() == '1/3 done, about 4 min left | alone 0%'
     progress.drop([taught])
     assert progress.line() == '1/2 done, about 2 min left | alone 0%'
+
+
+BARS = """
+import sys
+sys.path.insert(0, 'tools')
+import scheduling
+from scheduling import Progress, execute
+
+class Run:
+    folder = result = None
+    def __init__(self, title):
+        self.title, self.folder, self.share = title, title, 0.0
+        self.over, self.looks, self.process = False, 0, None
+    known_seconds = lambda self: 60.0
+    planned = lambda self: 1.0
+    done = lambda self: self.over
+    missing_teacher = lambda self: None
+    def execute(self, threads):
+        while self.looks < 30:  # bars are drawn now and then
+            pass
+        self.over = True
+
+look = Progress._look
+def seen(self):
+    running = look(self)
+    for run in running:
+        run.share, run.looks = 0.5, run.looks + 1
+    return running
+Progress._look = seen
+scheduling.wait = lambda jobs, timeout: wait(jobs, timeout=0.01)
+from concurrent.futures import wait
+assert execute([Run('first'), Run('second')], jobs=1) == []
+print('after')
+"""
+
+
+def test_on_a_terminal_there_are_bars_and_none_is_left_running():
+    leader, follower = os.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
+    process = subprocess.Popen(
+        [sys.executable, '-W', 'ignore', '-c', BARS], stdin=follower, stdout=follower,
+        stderr=follower, env={**os.environ, 'TERM': 'xterm'})  # fmt: skip
+    os.close(follower)
+    shown = b''
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # the other end is closed
+            break
+        shown += part
+    os.close(leader)
+    text = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', shown.decode())
+    assert process.wait() == 0, text
+    assert re.search(r'0/2 done +\S+ +\d+% about \d min left', text)
+    assert re.search(r'first +\S+ +50%', text) and 'second' in text
+    assert re.search(r'2/2 done +\S+ +100%', text)
+    assert text.rstrip().endswith('after') and '\x1b[?25h' in shown.decode()  # the cursor is back

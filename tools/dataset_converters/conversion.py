@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import mmcv
 import numpy as np
+from rich.progress import track
 
 IMAGE_SUFFIXES = '.png', '.jpg', '.jpeg'
 T = TypeVar('T')
@@ -38,14 +39,10 @@ class Summary:
 
 def progress(title: str, items: Sequence[T]) -> Iterator[T]:
     """The items, while a terminal shows how many are done; elsewhere one line says how many."""
-    if not sys.stdout.isatty():
+    terminal = sys.stdout.isatty()
+    if not terminal:
         print(f'{title}: {len(items)} files', flush=True)
-    for number, item in enumerate(items, 1):
-        yield item
-        if sys.stdout.isatty():
-            print(f'\r{title}: {number} of {len(items)}', end='', flush=True)
-    if sys.stdout.isatty():
-        print()
+    yield from track(items, title, disable=not terminal)
 
 
 def require(root: Path, layout: str, folders: Iterable[str], hint: str = '') -> None:

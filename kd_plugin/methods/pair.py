@@ -172,6 +172,10 @@ class Pair:
             own, theirs = own[:1], theirs[:1]
         elif not cascades[0]:
             own, theirs = _by_kind(own, theirs)
+        for tap in self.student.logits:
+            if tap not in own[:len(theirs)]:
+                self.note(f"logits: to '{tap.path}' of the student no head of the teacher, "
+                          f'{self.names[1]}, corresponds')  # fmt: skip
         for one, other in zip(own, theirs, strict=False):
             if one.columns != other.columns and one.classes == other.classes:
                 self.note(f"logits: '{one.path}' gives {one.columns} columns and '{other.path}' "

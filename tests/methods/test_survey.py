@@ -83,3 +83,20 @@ def test_it_leaves_nothing_behind():
 
 def test_no_layer_is_behind_logits_without_a_graph():
     assert layers_behind(torch.zeros(2, 3), {}) == []
+
+
+def test_heads_without_a_partner_are_left_out_and_said():
+    alone = pairs.segmentor()
+    alone.auxiliary_head = None
+    plan = make_plan('dist', *(build_model(cfg, 'mmseg') for cfg in (pairs.segmentor(), alone)),
+                     'mmseg')  # fmt: skip
+    assert [entry['student'] for entry in plan.entries] == ['decode_head.conv_seg']
+    assert plan.notes == ["logits: to 'auxiliary_head.conv_seg' of the student no head of the "
+                          'teacher, EncoderDecoder, corresponds']  # fmt: skip
+    student, teacher = pairs.cascade_mask_rcnn(), pairs.faster_rcnn()
+    plan = make_plan('dist', *(build_model(cfg, 'mmdet') for cfg in (student, teacher)), 'mmdet')
+    assert len(plan.entries) == 1
+    assert [note.split("'")[1] for note in plan.notes] == [
+        'roi_head.bbox_head.1.fc_cls', 'roi_head.bbox_head.2.fc_cls']
+    turned = make_plan('dist', *(build_model(cfg, 'mmdet') for cfg in (teacher, student)), 'mmdet')
+    assert turned.notes == []  # of the teacher's further stages nobody asks

@@ -34,7 +34,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from step_costs import build, endless, steps
+from step_costs import build, endless, steps, unlabelled_of
 from torch import nn
 
 from kd_plugin.distillers.class_map import read_class_names
@@ -216,7 +216,7 @@ class Doctor:
         self.findings += [
             images.normalisation(student, teacher, seen),
             images.input_size(seen, distiller._frozen.renormalize, images.trained_size(config))]
-        measured, taps = losses.measure(distiller, batches)
+        measured, taps = losses.measure(distiller, batches, unlabelled_of(self.taught))
         self.findings += losses.judge_taps(distiller, taps)
         self.findings.append(losses.judge_left_out(distiller))
         if loaded:  # random weights say nothing of a teacher's losses

@@ -6,7 +6,7 @@ import gc
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
@@ -43,6 +43,19 @@ def endless(loader: DataLoader) -> Iterator[dict]:
     return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
+def unlabelled_of(runner: Runner) -> Callable[[], None]:
+    """Starts a runner's images without labels; each call hands the model those of a step."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, UnlabelledHook)]
+    for hook in hooks:
+        hook.before_train(runner)
+
+    def give() -> None:
+        for hook in hooks:
+            hook.before_train_iter(runner, 0)
+
+    return give
+
+
 def steps(runner: Runner, batches: Iterator[dict]) -> Iterator[None]:
     """Training steps of a runner, one each time a value is asked for.
 
@@ -54,12 +67,9 @@ def steps(runner: Runner, batches: Iterator[dict]) -> Iterator[None]:
     """
     kept = None if runner.train_dataloader.num_workers == 0 else next(batches)
     runner.model.train()
-    hooks = [hook for hook in runner.hooks if isinstance(hook, UnlabelledHook)]
-    for hook in hooks:
-        hook.before_train(runner)
+    give = unlabelled_of(runner)
     while True:
-        for hook in hooks:  # images without labels are part of the step
-            hook.before_train_iter(runner, 0)
+        give()  # images without labels are part of the step
         runner.model.train_step(kept or next(batches), optim_wrapper=runner.optim_wrapper)
         if torch.cuda.is_available():
             torch.cuda.synchronize()

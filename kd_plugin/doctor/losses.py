@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import mean, median
 from typing import Any
@@ -52,7 +52,7 @@ def _at_full_weight(distiller: BaseDistiller) -> Iterator[dict[str, Given]]:
 
 
 def measure(
-    distiller: BaseDistiller, batches: Sequence[dict]
+    distiller: BaseDistiller, batches: Sequence[dict], before: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Given]]:
     """Values and gradient norms of the losses on batches, where student and entry meet.
 
@@ -63,6 +63,7 @@ def measure(
     Args:
         distiller: In training mode.
         batches: As the data loader gives them.
+        before: Called before each, to hand over its images without labels.
 
     Returns:
         By loss ``value``, ``gradient`` and, where images have labels, ``task`` (the task's
@@ -73,6 +74,7 @@ def measure(
     taps = {}
     with preserved_random_state(), _at_full_weight(distiller) as given, torch.enable_grad():
         for batch in batches:
+            before()
             data = distiller.data_preprocessor(batch, True)
             losses = distiller(**data, mode='loss')
             for name, numbers in gradient_norms(distiller, losses).items():

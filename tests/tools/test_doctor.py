@@ -118,6 +118,16 @@ def test_without_labels_there_is_no_task_beside_the_losses(call, folder, digits)
     assert 'without' not in found['a step']['found'] and 'whole training' in found
 
 
+def test_losses_on_images_without_labels_stand_beside_those_on_labelled(call, folder, digits):
+    _, code, found, _ = call(
+        folder / TEACHER, '--batches', 1, '--cfg-options',
+        f'unlabelled.dataset={digits}/images/val', 'unlabelled.ratio=(1,1)')
+    assert not code
+    for name in ('loss_dist', 'unlabelled.loss_dist', 'unlabelled.loss_features'):
+        assert found[name]['values']['gradient'] > 0 and found[name]['values']['ratio'] > 0
+    assert found['task']['values']['value'] > 0
+
+
 def test_shuffled_class_names(call, folder, tmp_path):
     def shuffle(kept):
         names = kept['meta']['dataset_meta']['classes']

@@ -246,6 +246,21 @@ def test_mixed_precision_trains_with_losses_in_fp32(kind, dtype, tmp_path, digit
                for key, value in before.items())
 
 
+@pytest.mark.parametrize('kind', ['retinanet', 'faster_rcnn', 'pspnet'])
+def test_images_without_labels_in_mixed_precision(kind, tmp_path, digits):
+    unlabelled = dict(dataset=str(digits / 'images/val'), ratio=(1, 2), strong={}, threshold=0.05)
+    runner = pairs.runner(pairs.pair(kind), tmp_path, digits, seg=kind == 'pspnet',
+                          optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16'),
+                          unlabelled=unlabelled, **copy.deepcopy(pairs.NO_VALIDATION))
+    losses = set()
+    for entry in runner.model.entries:
+        entry.loss.register_forward_hook(
+            lambda module, args, output: losses.add((output.dtype, output.isfinite().item())))
+    runner.train()
+    assert losses == {(torch.float32, True)}
+    assert all(value.isfinite().all() for value in runner.model.state_dict().values())
+
+
 @pytest.mark.parametrize('options', [
     dict(dtype='float16'), dict(dtype='bfloat16'), dict(channels_last=True), dict(compile=True),
 ], ids=str)  # fmt: skip

@@ -102,11 +102,13 @@ def options_of(case, kind):
         options['ratio'] = (0, 1)
     elif case == 'epochs':
         runner = pairs.epochs(2)
+    elif case == 'averages':
+        runner = dict(custom_hooks=[dict(type='EMAHook', momentum=0.3)])
     return options, runner
 
 
 CASES = [('faster_rcnn', 'infinite'), ('retinanet', 'epochs'), ('pspnet', 'workers'),
-         ('pspnet', 'finite'), ('retinanet', 'label-free')]  # fmt: skip
+         ('pspnet', 'finite'), ('retinanet', 'label-free'), ('pspnet', 'averages')]  # fmt: skip
 
 
 @pytest.mark.parametrize(('kind', 'case'), CASES)
@@ -126,6 +128,15 @@ def test_2_checkpoints_are_plain_students_and_resume_bit_equal(
     assert same(whole.model.distillation_state(), resumed.model.distillation_state())
     done = len(resumed.watch.losses)
     assert whole.watch.losses[-done:] == resumed.watch.losses and done < len(whole.watch.losses)
+    if case == 'averages':  # of the student; images without labels moved them too
+        averages, again = (pairs.checkpoint(tmp_path / name / 'iter_4.pth')
+                           for name in ('whole', 'resumed'))
+        assert same(averages['state_dict'], again['state_dict'])
+        assert not same(averages['state_dict'], {
+            key.removeprefix('module.'): value
+            for key, value in averages['ema_state_dict'].items()})
+        student = torch.load(tmp_path / 'whole/student_last.pth', weights_only=True)
+        assert same(averages['state_dict'], student['state_dict'])
     if case in ('infinite', 'epochs', 'finite'):
         # One to see whether they can be loaded, and none of those before.
         assert len(read) == 1 + 4 * done

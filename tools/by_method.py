@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from few_labels import LABELS, few_labels
 from mmengine.config import Config
 
 from kd_plugin.methods import check_name, read
@@ -20,13 +21,19 @@ def with_method(cfg: Config, method: str) -> Config:
     Args:
         cfg: Of a pair; for ``none`` also of a plain model. It is changed.
         method: A name, with its options, see :func:`kd_plugin.methods.read`. ``none`` is the
-            student alone, ``none:iters=560`` (or ``epochs=…``) the same for as long.
+            student alone, ``none:iters=560`` (or ``epochs=…``) the same for as long. Options of
+            :func:`.few_labels` go with any.
 
     Raises:
         ValueError: An unknown method, a plain model that is to be taught, or a length in
             another unit than the config's own.
     """
     options = read(method)
+    few = {key: options.pop(key) for key in LABELS if key in options}
+    if few:
+        few_labels(cfg, **few)
+    if options['type'] == ALONE and few.get('unlabelled'):
+        raise ValueError(f'{method!r}: without a teacher nothing is learnt from unlabelled images')
     if options['type'] == ALONE:
         cfg.model = cfg.model.get('student', cfg.model)
         del options['type']

@@ -102,6 +102,8 @@ class Run:
         if self.teacher is not None and self.teacher.exists():
             configs.append(Config.fromfile(self.teacher, import_custom_modules=False))
         settings = [{key: cfg.get(key) for key in DECISIVE} for cfg in configs]
+        if 'unlabelled' in self.cfg:  # most have none, and keep the hash they had without it
+            settings[0]['unlabelled'] = self.cfg.unlabelled
         for one in settings:  # how fast images come to the test decides nothing
             test = one['test_dataloader'] or {}
             one['test_dataloader'] = {k: v for k, v in test.items() if k not in SPEED}

@@ -13,6 +13,7 @@ from .digit_scenes import (
     make_scene,
     split_digits,
 )
+from .part import part_of
 
 __all__ = ['CLASSES', 'MIN_VISIBLE', 'PALETTE', 'SPLITS', 'Digit', 'Scene', 'Settings', 'ensure',
-           'generate', 'make_scene', 'split_digits']
+           'generate', 'make_scene', 'part_of', 'split_digits']

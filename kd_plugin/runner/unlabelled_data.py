@@ -60,7 +60,7 @@ def read_unlabelled(options: dict, train: dict) -> Plan | None:
     dataset = dict(type='WithoutLabels', dataset=_read_dataset(options, train['dataset']))
     loader = {key: options[key] for key in _LOADER if key in options}
     if not labelled:
-        inner = _innermost(train['dataset'])
+        inner = innermost(train['dataset'])
         dataset['like'] = {key: inner[key] for key in ('type', 'metainfo') if key in inner}
         loader = {**{k: v for k, v in train.items() if k != 'dataset'}, **loader}
         return Plan(dict(own, only=True), copy.deepcopy(dict(loader, dataset=dataset)), 0)
@@ -89,7 +89,7 @@ def _read_ratio(ratio: Any) -> tuple[int, int]:
     return ratio[0], ratio[1]
 
 
-def _innermost(dataset: dict) -> dict:
+def innermost(dataset: dict) -> dict:
     """A data set's dict, without what is wrapped around it; of several the first."""
     while 'dataset' in dataset or 'datasets' in dataset:
         dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
@@ -112,7 +112,7 @@ def _read_dataset(options: dict, train: dict) -> dict:
     dataset.setdefault('type', 'ImageFolder')
     if 'pipeline' in options:
         dataset['pipeline'] = options['pipeline']
-    elif 'pipeline' not in _innermost(dataset):
+    elif 'pipeline' not in innermost(dataset):
         dataset['pipeline'] = _without_labels(train)
     return dataset
 
@@ -123,11 +123,16 @@ def _without_labels(train: dict) -> list[dict]:
     Raises:
         ValueError: It has none, or one that mixes labelled images.
     """
-    kind, steps = _name(train), train.get('pipeline', _innermost(train).get('pipeline'))
+    kind, steps = _name(train), train.get('pipeline', innermost(train).get('pipeline'))
     if kind == 'MultiImageMixDataset' or not steps:
         raise ValueError(
             f'the training data ({kind}) have no pipeline that suits single images; write '
             "unlabelled.pipeline=[dict(type='LoadImageFromFile'), …]")
+    return without_label_steps(steps)
+
+
+def without_label_steps(steps: list[dict]) -> list[dict]:
+    """The steps of a pipeline that can do without labels."""
     steps = [dict(step) for step in steps
              if not any(part in _name(step) for part in _READS_LABELS)]
     for step in steps:

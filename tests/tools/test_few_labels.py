@@ -1,0 +1,137 @@
+"""Labels for a part of the images: which they are, and what becomes of the others."""
+
+import json
+import shutil
+import sys
+
+import cv2
+import numpy as np
+import pairs
+import pseudo_labels
+import pytest
+import torch
+from by_method import run_name, with_method
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner import Runner
+from run_experiments import Run
+from test_run_experiments import write
+
+from kd_plugin.teacher import build_model
+
+
+@pytest.fixture
+def own(digits, tmp_path):
+    """A copy of the data that may be written to."""
+    return shutil.copytree(digits, tmp_path / 'data')
+
+
+def config(own, tmp_path, seg=True):
+    kind = 'pspnet' if seg else 'retinanet'
+    cfg = pairs.training(pairs.pair(kind), tmp_path / 'work', own, seg, max_iters=2)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def paths(dataset):
+    return [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize('seg', [True, False])
+def test_the_first_images_have_labels_and_the_others_none(seg, own, tmp_path):
+    whole = paths(DATASETS.build(config(own, tmp_path, seg).train_dataloader.dataset))
+    cfg = with_method(config(own, tmp_path, seg), 'dist:labels=0.25,unlabelled=2')
+    assert cfg.model.distill == 'dist'
+    first = DATASETS.build(cfg.train_dataloader.dataset)
+    rest = DATASETS.build(cfg.unlabelled.dataset)
+    assert len(first) == round(0.25 * len(whole)) and paths(first) + paths(rest) == whole
+    steps = cfg.unlabelled.dataset.dataset.pipeline
+    assert not [step for step in steps if 'Annotations' in step['type']]
+    assert list(cfg.unlabelled.ratio) == [1, 2]
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 2
+
+
+def test_pseudo_labels_stand_for_those_of_the_others(own, tmp_path):
+    cfg = with_method(config(own, tmp_path), "none:labels=0.5,pseudo='masks/pseudo'")
+    (own / 'masks/pseudo').mkdir()
+    blank = np.full((64, 64), 7, np.uint8)
+    for path in (own / 'masks/train').glob('*.png'):
+        cv2.imwrite(str(own / 'masks/pseudo' / path.name), blank)
+    found = DATASETS.build(cfg.train_dataloader.dataset)
+    labels = [found[i]['data_samples'].gt_sem_seg.data.unique().tolist()
+              for i in range(len(found))]  # fmt: skip
+    assert len(found) == 12
+    assert [7] not in labels[:6] and labels[6:] == [[7]] * 6
+
+
+def pseudo(monkeypatch, capsys, own, tmp_path, kind, out, threshold):
+    """Call the tool for a pair with a teacher that has just been made up; what it printed."""
+    path = write(tmp_path, f'{kind}_digits', own)
+    cfg = Run(path, 0, tmp_path).cfg
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    teacher = build_model(Config.fromfile(cfg.model.teacher.config).model, cfg.default_scope)
+    teacher.init_weights()
+    if kind == 'retinanet':
+        torch.nn.init.zeros_(teacher.bbox_head.retina_cls.bias)  # so it finds something
+    file = tmp_path / 'teacher.pth'
+    torch.save(dict(state_dict=teacher.state_dict()), file)
+    monkeypatch.setattr(sys, 'argv', [
+        'pseudo_labels.py', str(path), '--teacher', str(cfg.model.teacher.config),
+        '--teacher-checkpoint', str(file), '--out', out, '--threshold', str(threshold)])
+    pseudo_labels.main()
+    return capsys.readouterr().out
+
+
+def test_maps_of_a_teacher_are_read_as_labels(own, tmp_path, monkeypatch, capsys):
+    said = pseudo(monkeypatch, capsys, own, tmp_path, 'pspnet', 'masks/pseudo', 0)
+    assert '12 label maps' in said and '100% have a class' in said
+    names = sorted(path.name for path in (own / 'masks/pseudo').iterdir())
+    assert names == sorted(path.name for path in (own / 'masks/train').iterdir())
+    values = [np.unique(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+              for path in (own / 'masks/pseudo').iterdir()]  # fmt: skip
+    assert max(v.max() for v in values) < 11
+    said = pseudo(monkeypatch, capsys, own, tmp_path, 'pspnet', 'masks/pseudo', 1.1)
+    assert ' 0% have a class' in said
+    assert (cv2.imread(str(own / 'masks/pseudo' / names[0]), cv2.IMREAD_UNCHANGED) == 255).all()
+
+
+def test_boxes_of_a_teacher_are_a_file_like_the_data_sets(own, tmp_path, monkeypatch, capsys):
+    pseudo(monkeypatch, capsys, own, tmp_path, 'retinanet', 'annotations/pseudo.json', 0.0)
+    told, found = (json.loads((own / f'annotations/{name}.json').read_text())
+                   for name in ('train', 'pseudo'))
+    assert found['images'] == told['images'] and found['categories'] == told['categories']
+    assert found['annotations']
+    assert {one['category_id'] for one in found['annotations']} <= {
+        one['id'] for one in told['categories']}
+    cfg = with_method(config(own, tmp_path, seg=False),
+                      "none:labels=0.5,pseudo='annotations/pseudo.json'")
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert len(dataset) <= 12
+    boxes = dataset[len(dataset) - 1]['data_samples'].gt_instances.bboxes
+    assert len(boxes) and boxes.tensor.isfinite().all()
+
+
+@pytest.mark.parametrize(('method', 'message'), [
+    ('kd:labels=0', 'write a share'), ('kd:labels=2', 'write a share'),
+    ('kd:unlabelled=1', 'leaves no image without labels'),
+    ('kd:labels=0.5,unlabelled=1,pseudo=a', 'two uses'),
+    ('none:labels=0.5,unlabelled=1', 'without a teacher'),
+])  # fmt: skip
+def test_what_does_not_fit_is_said(method, message, own, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        with_method(config(own, tmp_path), method)
+
+
+def test_parts_of_nothing_are_refused(own, tmp_path):
+    dataset = config(own, tmp_path).train_dataloader.dataset
+    for begin, end in ((0.5, 0.5), (0.9, 0.1), (0, 0.01)):
+        with pytest.raises(ValueError, match='PartOf: begin'):
+            DATASETS.build(dict(type='mmengine.PartOf', dataset=dataset, begin=begin, end=end))
+
+
+def test_runs_are_called_after_their_labels():
+    assert run_name('camvid/pair', 'kd:labels=0.1,unlabelled=2', True) == (
+        'camvid/kd,labels=0.1,unlabelled=2_pair')

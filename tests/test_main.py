@@ -1,6 +1,8 @@
 """``python -m kd_plugin``: the tools from any folder."""
 
+import ast
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -40,3 +42,12 @@ def test_a_tool_runs_with_its_arguments(call, capsys, tmp_path):
     with pytest.raises(SystemExit, match="no tool 'trian'; write one of .*train"):
         call('trian')
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize('name', sorted(tools()))
+def test_every_tools_help_has_an_example_of_itself(name):
+    words = ast.get_docstring(ast.parse(tools()[name].read_text()), clean=False)
+    path = 'tools/' + ('dataset_converters/' if name in ('camvid', 'voc') else '') + f'{name}.py'
+    assert re.search(rf'^    (python )?{re.escape(path)} ', words, re.M)
+    assert 'RawDescriptionHelpFormatter' in tools()[name].read_text() or re.search(
+        r'(common_parser|PlanParser)\(', tools()[name].read_text())  # which keep its lines

@@ -3,6 +3,9 @@
 Takes a distillation config and checkpoints of its student (of other methods too: the student is
 the same model) and writes two figures and a JSON file: correlations between classes and within a
 class (Fig. 7 of DIST+), and how far the ranks of target and other classes agree (Fig. 4, Table 1).
+
+    python tools/analyze_relations.py PAIR.py work_dirs/kd/student_last.pth \\
+        work_dirs/dist/student_last.pth --labels KD DIST --out work_dirs/relations
 """
 
 from __future__ import annotations
@@ -78,7 +81,8 @@ def draw(measured: dict[str, dict[str, float]], names: list[str], path: Path) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', type=Path, help='a distillation config')
     parser.add_argument('checkpoints', nargs='+', type=Path, help='students')
     parser.add_argument('--labels', nargs='+', help='their names in the figures')

@@ -4,6 +4,8 @@ Builds each config's Runner, with random weights and its data drawn anew, and tr
 checks that every loss is finite and that every trainable parameter moved, and prints time, memory
 and which parts of the teacher ran. Pipelines, hooks and the optimizer are the config's own; the
 learning rate is not warmed up. Each config gets a process of its own, and so its own memory.
+
+    python tools/check_config.py configs/det/*.py
 """
 
 from __future__ import annotations
@@ -170,7 +172,8 @@ def check(path: str, size: tuple[int, int] | None = None, images: int | None = N
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'),
                         help="of the images before the config's own pipeline")

@@ -3,6 +3,8 @@
 Trains the teacher, the student alone and the student with DIST+ on equal schedules, evaluates all
 three, prints a table and draws a picture. What is there from an earlier call is not trained again;
 delete work_dirs/ to start anew.
+
+    python tools/demo.py seg    # or det; also: make demo, make demo-det
 """
 
 import argparse
@@ -20,7 +22,8 @@ TITLES = 'teacher', 'student alone', 'student with DIST+'
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('task', choices=PAIRS)
     task = parser.parse_args().task
     teacher, pair = (CONFIGS / f'demo/{name}.py' for name in PAIRS[task])

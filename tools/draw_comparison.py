@@ -2,6 +2,8 @@
 
 Takes configs and methods that tools/run_experiments.py has trained, the student alone (none)
 first; before them their teacher is put.
+
+    python tools/draw_comparison.py PAIR.py --methods none dist-plus
 """
 
 from __future__ import annotations

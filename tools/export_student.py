@@ -3,6 +3,8 @@
 Checkpoints of this project are plain already; those of mmrazor (0.x and 1.x), MasKD and other
 tools that wrap the student are understood. A file of a model without a teacher comes out as its
 weights alone.
+
+    python tools/export_student.py work_dirs/pair/iter_1200.pth student.pth --config STUDENT.py
 """
 
 import argparse
@@ -35,7 +37,8 @@ def read(path: Path, trust: bool) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('out', type=Path, help='file to write')
     parser.add_argument('--config', help="the student's plain config: check that all keys fit")

@@ -1,6 +1,8 @@
 """List what can be tapped in a model: module paths and the shapes that they give.
 
 For a distillation config, of student and teacher. An image of noise goes through the model once.
+
+    python tools/list_taps.py configs/det/retinanet_r50_fpn_2x_coco.py --under neck
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ def _auxiliary(model: nn.Module) -> list[nn.Module]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help="a plain or a distillation config, or 'mmdet::…'")
     parser.add_argument('--size', nargs=2, type=int, default=(256, 256),
                         metavar=('HEIGHT', 'WIDTH'))

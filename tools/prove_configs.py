@@ -5,6 +5,8 @@ paths, the scale of its images, workers, batch size and length; optimizer, sched
 and evaluators are its own. Data are drawn and weights are random, so metrics say nothing. What was
 done already with the same config is not done again; the table in docs/road.md is written from the
 results.
+
+    python tools/prove_configs.py configs/det/*.py configs/seg/*.py
 """
 
 from __future__ import annotations
@@ -176,7 +178,8 @@ def page(results: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='*', type=Path)
     parser.add_argument('--shrink', type=int, default=8, help='divides the sizes of images (8)')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/road',

@@ -1,4 +1,8 @@
-"""Evaluate a student, or with --teacher the teacher of a distillation config, on its test data."""
+"""Evaluate a student, or with --teacher the teacher of a distillation config, on its test data.
+
+    python tools/test.py PAIR.py work_dirs/pair/student_best.pth
+    python tools/test.py PAIR.py --teacher
+"""
 
 from command_line import common_parser, read_config
 from mmengine.runner import Runner

@@ -3,6 +3,8 @@
 Reads {train,val,test}/*.png (or JPEG) and {train,val,test}annot/*.png, with the labels 0 to 10 and
 11 for unlabelled pixels; writes OUT/img_dir/SPLIT/*.png and OUT/ann_dir/SPLIT/*.png, with 255 for
 unlabelled pixels. JPEG images become PNG without further loss, so that one config reads both.
+
+    python tools/dataset_converters/camvid.py downloads/CamVid data/camvid
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Reads Annotations/*.xml, JPEGImages/ and ImageSets/Main/SPLIT.txt, or splits the images by itself;
 writes OUT/images/ and OUT/annotations/SPLIT.json. Corners become 0-based and sides xmax - xmin, as
 in mmdet's XMLDataset; boxes marked difficult become crowds, which mmdet and COCO leave out.
+
+    python tools/dataset_converters/voc.py downloads/VOC2007 data/voc --split 0.8
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from kd_plugin.version import __version__
 
 project = 'kd_plugin'
 version = release = __version__
-copyright = 'Apache-2.0'
+copyright = 'the authors of kd_plugin, under the Apache License 2.0'
 language = 'en'
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode']

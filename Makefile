@@ -1,6 +1,7 @@
 # make demo      segmentation demo: teacher, student alone, student distilled; a table and a picture
 # make demo-det  the same for a detector
 # make test      the tests
+# make test-road the README's recipes at full size, under the scripts of mmdet and mmseg
 # make test-numbers  thousands of drawn cases a loss; docs/reliability.md has what came of it
 # make test-mutants  small faults, one at a time: does a test see each? docs/reliability.md
 # make coverage  which branches the tests run
@@ -31,7 +32,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_OPTIONS
 DONE := $(VENV)/.done
 FAIL = { echo "make: $(1)" >&2; exit 1; }
 
-TARGETS := setup demo demo-det test test-numbers test-mutants coverage test-cpus docs lint bundle
+TARGETS := setup demo demo-det test test-road test-numbers test-mutants coverage test-cpus docs lint bundle
 .PHONY: $(TARGETS) $(TARGETS:=-onedl) clean
 setup: $(DONE)-project
 
@@ -68,7 +69,10 @@ $(DONE)-project: $(DONE)-openmmlab requirements/dev.txt pyproject.toml
 comma := ,
 
 test: setup
-	$(BIN)/python -m pytest -n auto $(TESTS)
+	$(BIN)/python -m pytest -n auto -m 'not road' $(TESTS)
+
+test-road: setup
+	$(BIN)/python -m pytest -n auto -m road tests/tools/test_prove_configs.py
 
 test-numbers: setup
 	KD_PLUGIN_NUMBERS=docs/results/reliability/numbers.json $(BIN)/python -m pytest tests/test_numbers.py

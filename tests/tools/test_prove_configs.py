@@ -44,6 +44,7 @@ def test_trains_validates_and_tests(name, tmp_path):
     check(ROOT / 'configs' / name, tmp_path)
 
 
+@pytest.mark.road
 @pytest.mark.parametrize('number', [0, 1], ids=['retinanet', 'pspnet'])
 def test_the_readme_to_the_letter(number, tmp_path):
     text = (ROOT / 'README.md').read_text()

@@ -215,9 +215,14 @@ def _strides(maps: list[Tensor], images: Tensor) -> list[int]:
 
 def _misfit(model: nn.Module, path: str, outputs: list[Tensor]) -> str:
     """Why the columns of a layer are not the classes of boxes or pixels; nothing if they are."""
-    if head_around(model, path) is None:
+    head = head_around(model, path)
+    if head is None:
         return f"no module around '{path}' says how many classes it has"
     queries = isinstance(find_module(model, path), nn.Linear) and outputs[0].ndim != 2
+    classes = head.__dict__['num_classes']
+    if queries and outputs[0].shape[-1] not in (classes, classes + 1):
+        return (f"'{path}' gives {list(outputs[0].shape)}: its columns are no classes, of which "
+                f'{type(head).__name__} has {classes}')  # fmt: skip
     if queries or outputs[0].ndim not in (2, 4):
         return (
             f"'{path}' gives {list(outputs[0].shape)}: its rows are queries, which each model "

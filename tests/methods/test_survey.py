@@ -100,3 +100,16 @@ def test_heads_without_a_partner_are_left_out_and_said():
         'roi_head.bbox_head.1.fc_cls', 'roi_head.bbox_head.2.fc_cls']
     turned = make_plan('dist', *(build_model(cfg, 'mmdet') for cfg in (teacher, student)), 'mmdet')
     assert turned.notes == []  # of the teacher's further stages nobody asks
+
+
+def test_embeddings_are_no_classes_and_the_reason_is_said():
+    """Segmenter compares patches with embeddings of the classes: no layer gives class logits."""
+    base = 'mmseg::segmenter/segmenter_vit-t_mask_8xb1-160k_ade20k-512x512.py'
+    cfg = pairs.model(base, pretrained=None, test_cfg=dict(_delete_=True, mode='whole'))
+    cfg.backbone.update(img_size=(64, 64), embed_dims=32, num_heads=2, num_layers=2)
+    cfg.decode_head.update(in_channels=32, channels=32, embed_dims=32, num_heads=2)
+    found = Survey(build_model(cfg, 'mmseg'), 'mmseg')
+    assert found.logits == []
+    assert "'decode_head.patch_proj' gives [2, " in found.reason
+    assert 'its columns are no classes, of which SegmenterMaskTransformerHead has 150' in (
+        found.reason)

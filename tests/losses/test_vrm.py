@@ -33,6 +33,13 @@ def test_without_relaxations_it_is_the_formula_of_the_paper():
     torch.testing.assert_close(VRMLoss(**PLAIN)(*four), formula(*four))
 
 
+def test_a_single_row_still_relates_its_classes():
+    four = views(1, 7)
+    value = VRMLoss(**PLAIN)(*four)
+    torch.testing.assert_close(value, formula(*four))
+    assert value > 0
+
+
 def test_maps_and_anchors_are_rows():
     four = views(2, 6, 4, 5)
     rows = [x.movedim(1, -1).reshape(-1, 6) for x in four]

@@ -1,11 +1,14 @@
 """A method's name stands for the entries that were written by hand."""
 
+import re
+
 import pairs
 import pytest
 import torch
 from mmengine.config import ConfigDict
 
 from kd_plugin.methods import METHODS, Plan, config_text, make_plan
+from kd_plugin.methods.heads import check_columns
 from kd_plugin.teacher import build_model
 
 ROWS = {
@@ -114,6 +117,25 @@ def faster_rcnn_of_one_class():
     cfg = pairs.faster_rcnn()
     cfg.roi_head.bbox_head.num_classes = 1
     return cfg
+
+
+@pytest.mark.parametrize(('path', 'shapes', 'message'), [
+    ('bbox_head.retina_reg', [(1, 36, 4, 4)], "'bbox_head.retina_reg' gives 36 columns, and "
+     'RetinaHead has 10 classes, 11 with background at each of 9 anchors: some columns are no '),
+    ('bbox_head.retina_cls', [(1, 90, 4, 4), (1, 80, 2, 2)], 'gives 80 columns'),
+    ('bbox_head.retina_cls', [(1, 90, 4, 4), (1, 99, 2, 2)], None),
+    ('bbox_head.retina_cls', [(5, 10), (5, 11)], None),
+    ('bbox_head.retina_cls', [(5, 90)], '10 classes, 11 with background: some'),
+    ('bbox_head.retina_cls', [(2, 5, 7)], None),  # neither rows nor maps: not for it to judge
+    ('neck', [(1, 3, 4, 4)], None),
+])
+def test_columns_that_are_no_classes_are_refused(models, path, shapes, message):
+    logits = [torch.zeros(shape) for shape in shapes]
+    if message is None:
+        check_columns(models[0], path, logits)
+    else:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            check_columns(models[0], path, logits)
 
 
 def test_a_sigmoid_beside_a_softmax_is_said(monkeypatch):

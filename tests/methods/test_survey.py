@@ -4,6 +4,9 @@ import architectures
 import pairs
 import pytest
 import torch
+from mmseg.models.decode_heads import FCNHead
+from mmseg.registry import MODELS as SEGMENTORS
+from torch import nn
 
 from kd_plugin.methods import Survey, make_plan
 from kd_plugin.methods.watching import layers_behind
@@ -113,3 +116,30 @@ def test_embeddings_are_no_classes_and_the_reason_is_said():
     assert "'decode_head.patch_proj' gives [2, " in found.reason
     assert 'its columns are no classes, of which SegmenterMaskTransformerHead has 150' in (
         found.reason)
+
+
+@SEGMENTORS.register_module(force=True)
+class HeadWithHelper(FCNHead):
+    """Has a second layer of class logits, which only training runs, and before the other."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.helper = nn.Conv2d(self.channels, self.num_classes, 1)
+
+    def cls_seg(self, feat):
+        if self.training:
+            self.helped = self.helper(feat)
+        return super().cls_seg(feat)
+
+    def loss_by_feat(self, logits, samples):
+        helped = super().loss_by_feat(self.helped, samples)
+        return {'loss_helped': helped['loss_ce'], **super().loss_by_feat(logits, samples)}
+
+
+def test_of_several_layers_of_a_head_those_count_that_evaluation_runs():
+    cfg = pairs.segmentor()
+    cfg.decode_head.update(type='HeadWithHelper', num_convs=1, concat_input=False)
+    del cfg.decode_head.pool_scales
+    found = Survey(build_model(cfg, 'mmseg'), 'mmseg')
+    assert [tap.path for tap in found.logits] == [
+        'decode_head.conv_seg', 'auxiliary_head.conv_seg']

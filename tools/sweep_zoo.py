@@ -13,11 +13,13 @@ a process of its own. What is done is skipped; --again starts anew.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -67,8 +69,8 @@ def _size(name: str) -> int:
     return next((rank for rank, size in enumerate(SIZES) if re.search(size, name)), len(SIZES))
 
 
-def distil(family: str, configs: list[str]) -> dict[str, Any]:
-    """Try one family; in a process of its own."""
+def distil(family: str, configs: list[str], apart: bool = False) -> dict[str, Any]:
+    """Try one family; in a process of its own. Apart, each method has a step of its own."""
     from check_config import without_weights
     from mmengine.registry import init_default_scope
 
@@ -90,7 +92,7 @@ def distil(family: str, configs: list[str]) -> dict[str, Any]:
             break
     else:  # none can be judged
         return rows[0]
-    if _distil_together(scope, model, row):
+    if not apart and _distil_together(scope, model, row):
         return row
     row['others'] = {name: _distil(scope, model, name)['outcome'] for name in OTHERS}
     row['all'] = _distil(scope, model, METHODS['all'])
@@ -194,6 +196,8 @@ def _distil(scope: str, model: dict, method: str) -> dict[str, Any]:
         outcome = f'raw {where}: {_said(error)}'
     finally:
         base.make_plan = make_plan
+    distiller = optimizer = None
+    gc.collect()  # the next one may need its memory
     entries = plans[0].entries if plans else []
     return dict(
         outcome=outcome, entries=entries,
@@ -210,10 +214,13 @@ def _said(error: Exception) -> str:
 def run(family: str, configs: list[str], folder: Path) -> None:
     """Try one family in a process of its own and keep what came of it."""
     try:
-        done = subprocess.run(
-            [sys.executable, '-W', 'ignore', __file__, '--one', family, *configs], cwd=ROOT,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True,
-            timeout=TIMEOUT, check=False)
+        for way in '--one', '--apart':
+            done = subprocess.run(
+                [sys.executable, '-W', 'ignore', __file__, way, family, *configs], cwd=ROOT,
+                env={**os.environ, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True,
+                timeout=TIMEOUT, check=False)
+            if done.returncode != -signal.SIGKILL:  # by the system, for want of memory
+                break
         lines = [line for line in done.stdout.splitlines() if line.startswith('{"config"')]
         ended = f'the process ended with {done.returncode}: {done.stderr[-300:]}'
         row = json.loads(lines[-1]) if lines else dict(config=configs[0], plain=ended)
@@ -234,11 +241,13 @@ def main() -> None:
     parser.add_argument('--jobs', type=int, default=2)
     parser.add_argument('--results', type=Path, help='elsewhere than in docs/results')
     parser.add_argument('--one', nargs='+', help=argparse.SUPPRESS)
+    parser.add_argument('--apart', nargs='+', help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.one:
+    if args.one or args.apart:
         warnings.filterwarnings('ignore')
         logging.disable(logging.CRITICAL)
-        print(json.dumps(distil(args.one[0], args.one[1:])))
+        family, *configs = args.one or args.apart
+        print(json.dumps(distil(family, configs, apart=bool(args.apart))))
         return
     known = {**families('mmdet'), **families('mmseg')}
     unknown = [family for family in args.families if family not in known]

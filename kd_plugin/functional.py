@@ -162,9 +162,9 @@ def kl_distance(student: Tensor, teacher: Tensor, dim: Dims = -1, eps: float = 1
     """
     _check_same_shape(student, teacher)
     student, teacher = widen(student), widen(teacher)
-    log_student = (student / (student.sum(dim, keepdim=True) + eps) + eps).log()
-    teacher = teacher / (teacher.sum(dim, keepdim=True) + eps)
-    return (teacher * ((teacher + eps).log() - log_student)).sum(dim)
+    # A row of almost nothing does not reach 1; with both sums the divergence is >= 0 all the same.
+    own, theirs = (side / (side.sum(dim, keepdim=True) + eps) + eps for side in (student, teacher))
+    return (theirs * (theirs.log() - own.log()) - theirs + own).sum(dim)
 
 
 def inter_class_distance(

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import oracles
 import pytest
 import torch
@@ -180,13 +181,21 @@ def test_values_and_gradients_are_finite_in_any_layout(name):
     def check(data):
         loss, pair, rest = data.draw(cases(
             name, [torch.float32, torch.float64, torch.float16, torch.bfloat16]))
-        again = copy.deepcopy(loss)
+        before, again = copy.deepcopy(loss), copy.deepcopy(loss)
         value, gradient = value_and_gradient(loss, pair, rest)
         size = max((x.abs().nan_to_num(0, 1, 1).max().item() for x in pair if x.numel()),
                    default=0)
         assert value.ndim == 0 and value.isfinite(), value
         assert value >= -1e-6 * _factor(loss) * (1 + min(size, 1e15)), value
-        assert gradient.isfinite().all() and gradient.shape == pair[0].shape
+        assert gradient.shape == pair[0].shape
+        if pair[0].dtype is torch.float16 and not gradient.isfinite().all():
+            # Half precision holds no larger one: what a loss scaler is for.
+            _, true = value_and_gradient(before.double(), [x.double() for x in pair],
+                                         [x.double() if name == 'VRMLoss' else x for x in rest])
+            assert (true.abs() > 6e4).any() and true.isfinite().all() and (
+                not gradient.isnan().any())
+        else:
+            assert gradient.isfinite().all()
         plain = [x.detach().contiguous().clone() for x in pair]
         if name not in ('FGDLoss', 'MGDLoss', 'VRMLoss') and size < 100:
             torch.testing.assert_close(
@@ -204,8 +213,12 @@ def test_losses_are_their_formulas(name):
         loss, pair, rest = data.draw(usual(name))
         expected = oracles.of(loss)(loss, *(x.numpy() for x in pair), *rest)
         got = copy.deepcopy(loss)(*pair, *rest)
+        # Pearson's eps is added to the product of norms, and some channels vary little.
+        least = min((np.prod([np.linalg.norm(x - x.mean()) for x in (x, y)])
+                     for x, y in zip(*(x.transpose(0, 1).numpy() for x in pair), strict=True)
+                     ), default=1) if name == 'PKDLoss' else 1
         torch.testing.assert_close(
-            got, torch.tensor(expected, dtype=got.dtype), rtol=1e-6, atol=1e-8)
+            got, torch.tensor(expected, dtype=got.dtype), rtol=1e-6, atol=1e-8 + 2e-8 / least)
         count('equal to the formula', name)
 
     check()
@@ -277,9 +290,12 @@ def test_the_fused_way_is_the_readable_one(name, monkeypatch):
             patch.setattr(fused, '_CACHED', cached)
             got = value_and_gradient(loss, [x.float() for x in pair], [])
         torch.testing.assert_close(got[0].double(), expected[0], rtol=1e-4, atol=1e-4)
+        # Where fp32 is not enough for the readable way, it need not be for the other.
+        rounded = value_and_gradient(loss, [x.float() for x in pair], [])[1].double()
         scale = expected[1].abs().max().clamp_min(1e-3)
+        lost = (rounded - expected[1]).abs().max() / scale
         torch.testing.assert_close(
-            got[1].double() / scale, expected[1] / scale, rtol=0, atol=1e-3)
+            got[1].double() / scale, expected[1] / scale, rtol=0, atol=1e-3 + 4 * lost.item())
         count('fused equals readable', name)
 
     check()

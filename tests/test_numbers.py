@@ -15,7 +15,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import kd_plugin.losses as losses
@@ -213,12 +213,14 @@ def test_losses_are_their_formulas(name):
         loss, pair, rest = data.draw(usual(name))
         expected = oracles.of(loss)(loss, *(x.numpy() for x in pair), *rest)
         got = copy.deepcopy(loss)(*pair, *rest)
-        # Pearson's eps is added to the product of norms, and some channels vary little.
+        # Eps is added to the product of norms, where some channels vary little, and to what the
+        # divergence scales to a sum of 1, where some classes are all but impossible.
         least = min((np.prod([np.linalg.norm(x - x.mean()) for x in (x, y)])
                      for x, y in zip(*(x.transpose(0, 1).numpy() for x in pair), strict=True)
                      ), default=1) if name == 'PKDLoss' else 1
         torch.testing.assert_close(
-            got, torch.tensor(expected, dtype=got.dtype), rtol=1e-6, atol=1e-8 + 2e-8 / least)
+            got, torch.tensor(expected, dtype=got.dtype), rtol=1e-6,
+            atol=1e-5 if getattr(loss, 'relation', '') == 'kl' else 1e-8 + 2e-8 / least)
         count('equal to the formula', name)
 
     check()
@@ -281,6 +283,8 @@ def test_the_fused_way_is_the_readable_one(name, monkeypatch):
     @given(st.data())
     def check(data):
         loss, pair, rest = data.draw(usual(name))
+        # Of two rows or positions the relation is +1 or -1, and a gradient nothing but rounding.
+        assume((pair[0].shape[0] if pair[0].ndim == 2 else pair[0][0, 0].numel()) > 3)
         whole, cached = data.draw(st.booleans()), data.draw(st.sampled_from([64, 512, 2**21]))
         loss.relation, loss.ignore_index = 'pearson', None
         expected = value_and_gradient(loss, pair, [])

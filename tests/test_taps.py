@@ -86,6 +86,7 @@ def test_what_belongs_to_one_call_of_a_method_is_told_from_the_rest():
     first, last = taps.calls
     assert first.method == '_score' and last.arguments['stage'] == 0
     assert [len(t) for t in taps.take('cls')] == [4, 1]
+    assert [len(t) for t in taps.take('cls', first)] == [4]
     assert [len(t) for t in taps.take('cls', last)] == [1]
     assert [t.tolist() for t in taps.targets('loss_cls', last)] == [[1]]
     assert [len(t) for t in taps.targets('loss_cls', first)] == [4, 1]

@@ -8,6 +8,7 @@ from scipy.special import rel_entr
 from kd_plugin import functional as F
 from kd_plugin.distillers.entry import Entry
 from kd_plugin.losses import DISTLoss, FeatureMimicLoss, FeatureRelationLoss, LogitKLLoss
+from kd_plugin.losses.class_axes import rows_with_target
 
 
 def reference_dist(student, teacher, activation):
@@ -123,3 +124,12 @@ def test_shapes_that_do_not_fit_are_named():
         DISTLoss(num_classes=3)(torch.rand(1, 7, 2, 2), torch.rand(1, 7, 2, 2))
     with pytest.raises(ValueError, match=r'\(2, 3\)'):
         FeatureRelationLoss()(torch.rand(2, 3), torch.rand(2, 3))
+
+
+def test_targets_that_do_not_number_the_rows_are_refused():
+    rows = torch.randn(6, 4)
+    with pytest.raises(ValueError, match='5 targets do not number the 6 rows of logits'):
+        rows_with_target(rows, rows, torch.zeros(5).long())
+    student, teacher, target = rows_with_target(rows, 2 * rows, torch.tensor([0, 3, 4, -1, 2, 0]))
+    assert target.tolist() == [0, 3, 2, 0]
+    assert torch.equal(student, rows[[0, 1, 4, 5]]) and torch.equal(teacher, 2 * student)

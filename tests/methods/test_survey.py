@@ -1,5 +1,7 @@
 """The taps that were listed by hand are found by running the models."""
 
+from functools import partial
+
 import architectures
 import pairs
 import pytest
@@ -8,8 +10,11 @@ from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS as SEGMENTORS
 from torch import nn
 
-from kd_plugin.methods import Survey, make_plan
-from kd_plugin.methods.watching import layers_behind
+from kd_plugin.data.made_up import made_up_ground, run_on_made_up
+from kd_plugin.methods import LogitTap, Survey, make_plan
+from kd_plugin.methods.pair import _by_kind
+from kd_plugin.methods.survey import _common, _strides
+from kd_plugin.methods.watching import Seen, layers_behind, watched
 from kd_plugin.teacher import build_model
 
 # Masks are not what a box head's loss is about.
@@ -143,3 +148,54 @@ def test_of_several_layers_of_a_head_those_count_that_evaluation_runs():
     found = Survey(build_model(cfg, 'mmseg'), 'mmseg')
     assert [tap.path for tap in found.logits] == [
         'decode_head.conv_seg', 'auxiliary_head.conv_seg']
+
+
+def test_what_is_watched_is_left_as_it_was_and_targets_are_those_of_classes():
+    model, seen = build_model(pairs.faster_rcnn(), 'mmdet').train(), Seen()
+    with made_up_ground(), watched(model, seen):
+        run_on_made_up(model, 'mmdet', partial(model, mode='loss'))
+    assert not any(module._forward_hooks or module._forward_pre_hooks
+                   for module in model.modules())  # fmt: skip
+    assert set(seen.targets) == {'roi_head.bbox_head'} and seen.outputs
+    model, seen = build_model(pairs.segmentor(), 'mmseg').train(), Seen()
+    with made_up_ground(), watched(model, seen):
+        run_on_made_up(model, 'mmseg', partial(model, mode='loss'))
+    assert [loss[0] for loss in seen.losses] == ['decode_head', 'auxiliary_head']
+    assert seen.targets == {}  # label maps always number the pixels
+
+
+def test_levels_with_layers_of_their_own_are_one_tap():
+    cfg = pairs.retinanet()
+    cfg.bbox_head = dict(
+        type='SSDHead', num_classes=10, in_channels=[16] * 5,
+        anchor_generator=dict(
+            type='SSDAnchorGenerator', scale_major=False, input_size=300,
+            basesize_ratio_range=(0.15, 0.9), strides=[8, 16, 32, 64, 128],
+            ratios=[[2], [2], [2], [2], [2]]),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder'))
+    model = build_model(cfg, 'mmdet')
+    paths = [f'bbox_head.cls_convs.{i}.0' for i in range(5)]
+    assert _common(model, paths) == 'bbox_head.cls_convs'
+    assert _common(model, [paths[0], 'bbox_head.reg_convs.0.0']) is None
+    assert _common(model, ['bbox_head.cls_convs', 'neck']) is None
+
+
+def test_main_heads_go_together_from_the_last_and_auxiliary_ones_in_their_order():
+    def taps(*heads):
+        return [LogitTap(head, head, 'softmax', 3, 3, 1.0, [], False) for head in heads]
+
+    def paired(own, theirs):
+        return [(one.path, other.path) for one, other in zip(*_by_kind(own, theirs), strict=True)]
+
+    one, cascade = taps('decode_head'), taps('decode_head.0', 'decode_head.1')
+    assert paired(one, cascade) == [('decode_head', 'decode_head.1')]
+    assert paired(cascade, cascade) == [(tap.path, tap.path) for tap in cascade]
+    helped = taps('decode_head', 'auxiliary_head.0', 'auxiliary_head.1')
+    assert paired(helped, taps('decode_head', 'auxiliary_head')) == [
+        ('decode_head', 'decode_head'), ('auxiliary_head.0', 'auxiliary_head')]
+
+
+def test_strides_are_the_nearest_powers_of_two():
+    images = torch.zeros(1, 3, 96, 100)
+    maps = [torch.zeros(1, 2, 25, side) for side in (100, 50, 25, 13, 7)]
+    assert _strides([*maps, torch.zeros(4, 2)], images) == [1, 2, 4, 8, 16]

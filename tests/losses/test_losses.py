@@ -8,7 +8,7 @@ from scipy.special import rel_entr
 from kd_plugin import functional as F
 from kd_plugin.distillers.entry import Entry
 from kd_plugin.losses import DISTLoss, FeatureMimicLoss, FeatureRelationLoss, LogitKLLoss
-from kd_plugin.losses.class_axes import rows_with_target
+from kd_plugin.losses.class_axes import rows_with_target, split_classes
 
 
 def reference_dist(student, teacher, activation):
@@ -133,3 +133,22 @@ def test_targets_that_do_not_number_the_rows_are_refused():
     student, teacher, target = rows_with_target(rows, 2 * rows, torch.tensor([0, 3, 4, -1, 2, 0]))
     assert target.tolist() == [0, 3, 2, 0]
     assert torch.equal(student, rows[[0, 1, 4, 5]]) and torch.equal(teacher, 2 * student)
+
+
+@pytest.mark.parametrize(('shape', 'classes', 'expected'), [
+    ((6, 4), None, (6, 4)), ((6, 4), 4, (6, 4)), ((6, 4), 2, (12, 2)),
+    ((2, 4, 4, 3), None, (2, 4, 12)), ((2, 4, 4, 3), 4, (2, 4, 12)),
+    ((2, 6, 3, 3), 3, (2, 2, 3, 9)), ((2, 4, 3, 3), 2, (2, 2, 2, 9)),
+])
+def test_anchors_become_a_dimension_of_their_own(shape, classes, expected):
+    logits = torch.randn(shape)
+    split = split_classes(logits, classes)
+    assert split.shape == expected
+    assert torch.equal(split.flatten(), logits.flatten())
+
+
+def test_channels_that_are_no_anchors_of_so_many_classes_are_refused():
+    with pytest.raises(ValueError, match='9 logit channels cannot be split into anchors of num_c'):
+        split_classes(torch.randn(2, 9, 4, 4), 4)
+    with pytest.raises(ValueError, match=r'must be \[N, C\] or \[N, C, H, W\], got shape \(3,\)'):
+        split_classes(torch.randn(3), None)

@@ -97,3 +97,8 @@ def test_maps_of_another_stride_are_resized():
 def test_options_go_before_the_published_ones():
     found = entry(dict(type='cwd', tau=2.0), 'pspnet')
     assert found['loss'] == dict(type='ChannelWiseLoss', tau=2.0, loss_weight=3.0)
+
+
+def test_fgd_wants_boxes_and_a_segmentor_has_none():
+    with pytest.raises(ValueError, match='FGD tells objects from background by their boxes'):
+        make_plan('fgd', *(build_model(pairs.segmentor(), 'mmseg') for _ in range(2)), 'mmseg')

@@ -199,3 +199,13 @@ def test_strides_are_the_nearest_powers_of_two():
     images = torch.zeros(1, 3, 96, 100)
     maps = [torch.zeros(1, 2, 25, side) for side in (100, 50, 25, 13, 7)]
     assert _strides([*maps, torch.zeros(4, 2)], images) == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize('weight', [0.5, 1.0, 2.0])
+def test_a_heads_entry_weighs_as_its_task_loss_and_says_so_where_that_is_not_1(weight):
+    cfg = pairs.segmentor()
+    cfg.auxiliary_head.loss_decode.loss_weight = weight
+    plan = make_plan('dist', *(build_model(cfg, 'mmseg') for _ in range(2)), 'mmseg')
+    main, auxiliary = (entry['loss'] for entry in plan.entries)
+    assert 'loss_weight' not in main
+    assert auxiliary.get('loss_weight') == (None if weight == 1 else weight)

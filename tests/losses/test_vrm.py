@@ -1,5 +1,7 @@
 """VRM: its tables' rows, its pilot study, and no number that is none."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -256,3 +258,13 @@ def test_what_does_not_fit_is_named():
         VRMLoss()(*four[:3], four[3][:, :4])
     with pytest.raises(ValueError, match=r'foreground has \[3\] rows, the logits \[9\]'):
         VRMLoss()(*four, foreground=torch.ones(3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize('autocast', [True, False])
+def test_its_layers_and_edges_are_in_fp32_also_inside_autocast(autocast):
+    loss, four = VRMLoss(percentile=100), views(40, 7)
+    loss.fit(7)
+    exact = copy.deepcopy(loss).double()(*(x.double() for x in four))
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        value = loss(*four)
+    torch.testing.assert_close(value.double(), exact, rtol=1e-4, atol=1e-6)

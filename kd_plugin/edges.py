@@ -21,6 +21,8 @@ from .functional import ROUNDINGS, is_constant, widen
 
 DISTANCES: dict[str, Callable[..., Tensor]] = {
     'huber': F.huber_loss, 'mse': F.mse_loss, 'l1': F.l1_loss}  # fmt: skip
+# A row that is shorter has no direction: its gradient, one through this, would overflow fp32.
+_SHORTEST = 1e-18
 
 
 def standardise(logits: Tensor) -> Tensor:
@@ -36,7 +38,7 @@ def standardise(logits: Tensor) -> Tensor:
     mean = logits.mean(1, keepdim=True)
     centred = logits - mean
     norm = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
-    constant = is_constant(norm, mean, logits.shape[1])
+    constant = is_constant(norm, mean, logits.shape[1]) | (norm < _SHORTEST)
     return centred / norm.masked_fill(constant, torch.inf) * logits.shape[1] ** 0.5
 
 
@@ -62,7 +64,8 @@ def edges(one: Tensor, other: Tensor, normalise: bool = True) -> Tensor:
     sizes = (torch.linalg.vector_norm(x.detach(), dim=1) for x in (one, other))
     size = next(sizes)[:, None, None] + next(sizes)[None, :, None]
     rounding = ROUNDINGS * torch.finfo(norm.dtype).eps
-    return differences / norm.masked_fill(norm <= rounding * size, torch.inf)
+    same = norm <= (rounding * size).clamp_min(_SHORTEST)
+    return differences / norm.masked_fill(same, torch.inf)
 
 
 def joint_entropy(

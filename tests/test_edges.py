@@ -93,3 +93,14 @@ def test_gradients_are_those_of_differences():
         return E.edge_distance(found, torch.zeros_like(found))
 
     assert torch.autograd.gradcheck(distance, (one, other))
+
+
+def test_rows_of_almost_nothing_have_no_direction_and_a_finite_gradient():
+    """In double as fp32 gives them on: a gradient through their length would overflow there."""
+    tiny = (torch.arange(6.0).view(2, 3) * 1e-41).double().requires_grad_()
+    for found in (E.standardise(tiny), E.edges(tiny, tiny.detach().flip(0))):
+        assert (found == 0).all()
+        gradient, = torch.autograd.grad(found.sum(), tiny, retain_graph=True)
+        assert (gradient == 0).all()
+    row = torch.tensor([[1e-15, 2e-15, 4e-15]])
+    torch.testing.assert_close(E.standardise(row), E.standardise(row * 1e15))

@@ -29,6 +29,7 @@ CASES += [(case, 'mmseg') for case in architectures.SEGMENTORS]
 def test_the_classification_layers_are_those_written_by_hand(case, scope):
     found = Survey(build_model(case.model(8), scope), scope)
     assert [tap.path for tap in found.logits] == list(case.logits)
+    assert all(tap.head and tap.path.startswith(tap.head) for tap in found.logits)
     own = {tap.activation for tap in found.logits}
     # Fast-SCNN's own loss is a sigmoid's, whatever the list says.
     assert own == {'sigmoid' if case.name == 'Fast-SCNN' else case.activation}

@@ -81,7 +81,7 @@ test-mutants: setup
 	$(BIN)/python -W ignore tests/mutants.py --out docs/results/reliability/mutants.json
 
 coverage: setup
-	$(BIN)/python -m pytest -n auto --cov=kd_plugin --cov-branch --cov-report=term:skip-covered $(TESTS)
+	$(BIN)/python -m pytest -n auto --cov=kd_plugin --cov-branch --cov-report=term:skip-covered -m "not road" $(TESTS)
 
 test-cpus: setup
 	PYTHONPATH=tools $(BIN)/python -W ignore tests/cpus.py $(if $(WORKERS),--workers $(WORKERS)) $(TESTS)

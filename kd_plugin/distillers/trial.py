@@ -249,12 +249,12 @@ def _try_teacher(
     if rois and distiller.unlabelled is not None and distiller.unlabelled.rois == 'teacher':
         wanted.setdefault(None, set()).add('rpn_head')  # so it is not left out as idle
 
-    def teach() -> Taught:
-        return distiller._teach(images, samples, wanted, rois)
+    first: list[Taught] = []
 
     def outputs() -> list[Tensor]:
         start = get_random_state()
-        taught = teach()
+        taught = distiller._teach(images, samples, wanted, rois)
+        first.append(taught)
         if not frozen.draws and _draws(start) != _draws(get_random_state()):
             frozen.draws = True  # from now on each run draws these numbers
             set_random_state(start)
@@ -272,8 +272,9 @@ def _try_teacher(
             f'{list(images.shape)} ({type(error).__name__}: {error}); take a teacher for such '
             'images'
         ) from error
+    # Without the idle parts they are equal, or these would not be left out.
+    taught = {key: [tensor.detach() for tensor in tensors] for key, tensors in first[0].items()}
     with torch.no_grad():
-        taught = teach()
         _warn_of_nan(distiller, taught)
         compare_with_untouched(distiller, images, samples, rois)
     return taught

@@ -272,3 +272,24 @@ def test_what_is_idle_is_found_in_a_teacher_that_draws_random_numbers(monkeypatc
         level + torch.rand(1) for level in forward(self, maps)))
     frozen = pairs.build(cfg)._frozen
     assert frozen.draws and len(frozen.idle) == idle > 0
+
+
+def test_half_of_the_threads_are_left_to_others_and_given_back():
+    torch.set_num_threads(4)
+    with pytest.raises(ZeroDivisionError), made_up_ground():
+        assert torch.get_num_threads() == 2
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == 4
+    torch.set_num_threads(1)
+    with made_up_ground():
+        assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize('number', [float('nan'), float('inf'), 1e30])
+def test_memory_that_nobody_has_written_yet_is_not_tried_out(number):
+    model = torch.nn.Linear(2, 2)
+    kept = model.bias.detach().clone()
+    with torch.no_grad():
+        model.weight[0, 0] = number
+    copied = copy_to_try(model)
+    assert copied.weight.abs().max() < 1 and torch.equal(copied.bias, kept)

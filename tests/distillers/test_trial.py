@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from kd_plugin.data.made_up import batch, class_count, formats, made_up_ground
+from kd_plugin.data.made_up import batch, class_count, copy_to_try, formats, made_up_ground
 from kd_plugin.rng import get_random_state
 from kd_plugin.teacher import build_model
 

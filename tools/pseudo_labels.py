@@ -29,6 +29,8 @@ from rich.progress import track
 from torch import Tensor
 
 from kd_plugin.atomic import write_text
+from kd_plugin.doctor import class_names, teacher_file
+from kd_plugin.doctor.finding import BAD
 from kd_plugin.runner.unlabelled_data import innermost, without_label_steps
 from kd_plugin.teacher import build_teacher
 
@@ -41,6 +43,21 @@ def images_of(cfg: Config) -> BaseDataset:
     steps = innermost(cfg.test_dataloader.dataset).pipeline
     options.update(pipeline=without_label_steps(steps), test_mode=True)
     return DATASETS.build(options)
+
+
+def check_classes(images: BaseDataset, teacher: dict, scope: str) -> None:
+    """Refuse a teacher whose class indices mean others than the data set's.
+
+    Raises:
+        ValueError: With both names, and what to write.
+    """
+    theirs, source = class_names.of_teacher(teacher, teacher_file.contents(teacher), scope)
+    found = class_names.compare(
+        class_names.of_data(images.metainfo), theirs, None, source, logits=True)
+    if found.verdict == BAD:
+        raise ValueError(f'the labels would be wrong: {found.found}; take a teacher of these '
+                         'classes in this order, or name metainfo.classes of the data in its '
+                         'order')  # fmt: skip
 
 
 def label_map(sample: Any, threshold: float) -> np.ndarray:
@@ -127,7 +144,9 @@ def main() -> None:
                      '--teacher-checkpoint, or the config of a pair')  # fmt: skip
     init_default_scope(cfg.default_scope)
     try:
-        images, model = images_of(cfg), build_teacher(dict(teacher), cfg.default_scope)
+        images = images_of(cfg)
+        check_classes(images, teacher, cfg.default_scope)
+        model = build_teacher(dict(teacher), cfg.default_scope)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
     model.to('cuda' if torch.cuda.is_available() else 'cpu')

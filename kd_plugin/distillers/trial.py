@@ -249,12 +249,13 @@ def _try_teacher(
     if rois and distiller.unlabelled is not None and distiller.unlabelled.rois == 'teacher':
         wanted.setdefault(None, set()).add('rpn_head')  # so it is not left out as idle
 
-    first: list[Taught] = []
+    first: Taught = {}  # without its graph, which is as large as a training step's
 
     def outputs() -> list[Tensor]:
         start = get_random_state()
         taught = distiller._teach(images, samples, wanted, rois)
-        first.append(taught)
+        for key, tensors in taught.items():
+            first.setdefault(key, [tensor.detach() for tensor in tensors])
         if not frozen.draws and _draws(start) != _draws(get_random_state()):
             frozen.draws = True  # from now on each run draws these numbers
             set_random_state(start)
@@ -272,12 +273,11 @@ def _try_teacher(
             f'{list(images.shape)} ({type(error).__name__}: {error}); take a teacher for such '
             'images'
         ) from error
-    # Without the idle parts they are equal, or these would not be left out.
-    taught = {key: [tensor.detach() for tensor in tensors] for key, tensors in first[0].items()}
     with torch.no_grad():
-        _warn_of_nan(distiller, taught)
+        # Without the idle parts the numbers are equal, or these would not be left out.
+        _warn_of_nan(distiller, first)
         compare_with_untouched(distiller, images, samples, rois)
-    return taught
+    return first
 
 
 def _warn_of_nan(distiller: BaseDistiller, taught: Taught) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os.path as osp
 import re
+from numbers import Real
 from pathlib import Path
-from typing import Any
 
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
@@ -37,7 +37,7 @@ class SummaryHook(Hook):
             read there, best beside best and last beside last.
 
     Raises:
-        ValueError: In training, a baseline in which no accuracy is found.
+        ValueError: A baseline in which no accuracy is found.
     """
 
     # The last to speak; what it speaks of is written by then.
@@ -45,24 +45,18 @@ class SummaryHook(Hook):
 
     def __init__(self, baseline: str | None = None) -> None:
         self.baseline = baseline
-        self._last: dict[str, Any] = {}
-        self._alone: dict[str, dict[int, float]] = {}
-
-    def before_train(self, runner: Runner) -> None:
-        """Read what the student alone reached."""
-        if self.baseline is None:
-            return
-        curves = read_scalars(Path(self.baseline))
-        if metric_of(curves) is None:
+        self._last: dict[str, float] = {}
+        self._alone = {} if baseline is None else read_scalars(Path(baseline))
+        if baseline is not None and metric_of(self._alone) is None:
             raise ValueError(
-                f'SummaryHook: baseline={self.baseline!r} holds no accuracy of a validation '
+                f'baseline={baseline!r} holds no accuracy of a validation '
                 '(*/vis_data/scalars.json); write the work folder of the student trained alone, '
                 'with validation and the LocalVisBackend, or leave it out')
-        self._alone = curves
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Remember the last accuracy."""
-        self._last = dict(metrics or {})
+        self._last = {name: float(value) for name, value in (metrics or {}).items()
+                      if isinstance(value, Real)}  # fmt: skip
 
     def after_train(self, runner: Runner) -> None:
         """Say it."""
@@ -75,10 +69,10 @@ class SummaryHook(Hook):
         for metric, score, where in best_scores(runner):
             lines.append(f'  best {metric} {score:.4g}, {where}')
             told['best'] = metric, score
-        final = metric_of(self._last)
+        final = metric_of(list(self._last))
         if final is not None:
-            lines.append(f'  last {final} {float(self._last[final]):.4g}')
-            told['last'] = final, float(self._last[final])
+            lines.append(f'  last {final} {self._last[final]:.4g}')
+            told['last'] = final, self._last[final]
         if not lines:
             return ['  no validation: nothing is known of its accuracy']
         for kind, (metric, score) in told.items():

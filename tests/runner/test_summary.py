@@ -9,6 +9,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from kd_plugin.runner import SummaryHook
+
 
 def train(model, work_dir, root, seg, **options):
     """Train two iterations from a config file, as users do; the log's text."""
@@ -54,19 +56,26 @@ def test_the_gain_over_a_student_alone(tmp_path, digits):
     work = tmp_path / 'taught'
     work.mkdir()
     hook = dict(type='mmengine.SummaryHook', baseline=str(tmp_path / 'alone'))
-    log = train(pairs.pair('pspnet'), work, digits, True, custom_hooks=[hook])
+    log = train(pairs.pair('pspnet'), work, digits, True, custom_hooks=[hook], default_hooks=dict(
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, save_best='mIoU')))  # fmt: skip
     last = float(re.findall(r'last mIoU (\S+)', log)[-1])
     gain = re.search(r'the student alone, last: 2; gain (\S+)', log)
     assert float(gain[1]) == pytest.approx(last - 2, abs=1e-2)
+    gain = re.search(r'the student alone, best: 3; gain (\S+)', log)
+    assert float(gain[1]) == pytest.approx(last - 3, abs=1e-2)
     assert log.count('Training is done.') == 1
 
 
 def test_a_baseline_without_accuracy_is_refused_before_training(tmp_path, digits):
     hook = dict(type='mmengine.SummaryHook', baseline=str(tmp_path / 'nothing'))
-    runner = pairs.runner(pairs.pair('pspnet'), tmp_path, digits, seg=True, custom_hooks=[hook])
-    with pytest.raises(ValueError, match='holds no accuracy'):
-        runner.train()
-    assert runner.iter == 0
+    with pytest.raises(ValueError, match='holds no accuracy of a validation.*write the work fold'):
+        pairs.runner(pairs.pair('pspnet'), tmp_path, digits, seg=True, custom_hooks=[hook])
+
+
+def test_what_an_evaluator_gives_that_is_no_number_ends_no_training():
+    hook = SummaryHook()
+    hook.after_val_epoch(None, {'mIoU': None, 'aAcc': 3, 'class': 'car'})
+    assert hook._last == {'aAcc': 3.0}
 
 
 def test_without_validation_it_says_so(tmp_path, digits):

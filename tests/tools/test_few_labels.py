@@ -66,7 +66,7 @@ def test_pseudo_labels_stand_for_those_of_the_others(own, tmp_path):
     assert [7] not in labels[:6] and labels[6:] == [[7]] * 6
 
 
-def pseudo(monkeypatch, capsys, own, tmp_path, kind, out, threshold):
+def pseudo(monkeypatch, capsys, own, tmp_path, kind, out, threshold, names=None):
     """Call the tool for a pair with a teacher that has just been made up; what it printed."""
     path = write(tmp_path, f'{kind}_digits', own)
     cfg = Run(path, 0, tmp_path).cfg
@@ -77,7 +77,8 @@ def pseudo(monkeypatch, capsys, own, tmp_path, kind, out, threshold):
     if kind == 'retinanet':
         torch.nn.init.zeros_(teacher.bbox_head.retina_cls.bias)  # so it finds something
     file = tmp_path / 'teacher.pth'
-    torch.save(dict(state_dict=teacher.state_dict()), file)
+    meta = {} if names is None else dict(dataset_meta=dict(classes=names))
+    torch.save(dict(state_dict=teacher.state_dict(), meta=meta), file)
     monkeypatch.setattr(sys, 'argv', [
         'pseudo_labels.py', str(path), '--teacher', str(cfg.model.teacher.config),
         '--teacher-checkpoint', str(file), '--out', out, '--threshold', str(threshold)])
@@ -112,6 +113,29 @@ def test_boxes_of_a_teacher_are_a_file_like_the_data_sets(own, tmp_path, monkeyp
     assert len(dataset) <= 12
     boxes = dataset[len(dataset) - 1]['data_samples'].gt_instances.bboxes
     assert len(boxes) and boxes.tensor.isfinite().all()
+
+
+def test_a_teacher_of_other_classes_writes_nothing(own, tmp_path, monkeypatch, capsys):
+    names = list('9876543210')
+    with pytest.raises(SystemExit, match='the labels would be wrong: the same names in another o'):
+        pseudo(monkeypatch, capsys, own, tmp_path, 'retinanet', 'annotations/p.json', 0.0, names)
+    assert not (own / 'annotations/p.json').exists()
+
+
+def test_without_a_teacher_it_says_what_to_write(own, tmp_path, monkeypatch, capsys):
+    path = write(tmp_path, 'retinanet_digits-student', own)
+    monkeypatch.setattr(sys, 'argv', ['pseudo_labels.py', str(path), '--out', 'p.json'])
+    with pytest.raises(SystemExit):
+        pseudo_labels.main()
+    assert 'has no teacher with weights; write --teacher and' in capsys.readouterr().err
+
+
+def test_data_sets_in_wrappers_are_not_divided(own, tmp_path):
+    cfg = config(own, tmp_path)
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    with pytest.raises(ValueError, match='this one is wrapped in RepeatDataset'):
+        with_method(cfg, 'none:labels=0.5')
 
 
 @pytest.mark.parametrize(('method', 'message'), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import torch
 from mmdet.testing import demo_mm_inputs
@@ -169,7 +170,7 @@ def training(model: dict, work_dir, root, seg: bool, max_iters: int = 4, **optio
     if not seg:
         cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = f'{root}/annotations/val.json'
     cfg.merge_from_dict(options)
-    cfg.experiment_name = f'{task}-{id(cfg)}'
+    cfg.experiment_name = f'{task}-{time.monotonic_ns()}'
     return cfg
 
 

@@ -126,6 +126,21 @@ def test_predictions_are_made_once(written, folders, tmp_path, monkeypatch):
     assert again.html() == page.html()
 
 
+def test_no_evaluation_has_the_name_of_another(folders, tmp_path, monkeypatch):
+    names = []
+
+    def stop(cfg):
+        names.extend([cfg.experiment_name, cfg.visualizer.name])
+        raise InterruptedError
+
+    monkeypatch.setattr(P.Runner, 'from_cfg', stop)
+    work = R.read_work(folders['seg'][0], tmp_path)
+    for _ in range(20):  # mmengine would give a later one the loggers and scope of the first
+        with pytest.raises(InterruptedError):
+            P._evaluate(work, work.checkpoint, False)
+    assert len(set(names)) == 20
+
+
 @pytest.mark.parametrize('task', ['seg', 'det'])
 def test_what_is_kept_is_what_was_predicted(folders, task, tmp_path):
     work = R.read_work(folders[task][0], tmp_path)
@@ -152,6 +167,7 @@ def test_one_run_is_enough_and_what_is_missing_is_said(folders, tmp_path):
     page = report.write_report([folders['seg'][0]], tmp_path / 'one.html', tmp_path)
     html = page.html()
     assert 'What is missing here' in html and 'a distilled run' in html
+    assert not any('predictions' in text for text in page.missing)
     assert 'Confusion' in sections(html) and 'Where the students' not in html
     assert any('student alone and a distilled one' in text for text in page.missing)
 

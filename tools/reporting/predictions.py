@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,9 +188,9 @@ def _evaluate(work: Work, checkpoint: Any, teacher: bool) -> Seen:
                 'test_cfg', 'test_dataloader', 'test_evaluator', 'custom_hooks', 'unlabelled'):
         cfg[key] = None
     cfg.pop('default_hooks', None)
+    name = f'report-{time.monotonic_ns()}'  # mmengine hands out again what had the same name
     cfg.update(load_from=None, resume=False, launcher='none', log_level='WARNING',
-               visualizer=dict(type='mmengine.Visualizer', name=f'report-{id(cfg)}'),
-               experiment_name=f'report-{id(cfg)}')  # fmt: skip
+               visualizer=dict(type='mmengine.Visualizer', name=name), experiment_name=name)
     with tempfile.TemporaryDirectory() as scratch:
         cfg.work_dir = scratch
         runner = Runner.from_cfg(cfg)

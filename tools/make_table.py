@@ -154,7 +154,10 @@ def table(
     if long and found[long] and not names:
         bases[long] = f'gain over {str(rows[long].method).partition(":")[2]}'
     head = ['', *(metric.rpartition('/')[2] for metric in metrics), *bases.values()]
-    head += names or ['seeds', 'training, CPU s', 'memory, MB']
+    # Measured side by side, if it was; seconds of different machines order nothing.
+    timed = any(run.teacher and run.step_cost() for run in rows)
+    ratios = [run.step_cost() for run in rows] if timed else None
+    head += names or ['seeds', 'step, × student' if ratios else 'training, CPU s', 'memory, MB']
     lines = []
     teacher = teacher_row(rows)
     if teacher:
@@ -162,7 +165,8 @@ def table(
         line = [name, *(f'{percent(m, result["metrics"][m]):.1f}' for m in metrics)]
         line += [''] * len(bases)
         own = class_scores(first, result['metrics'])
-        lines.append(line + ([f'{own[name]:.1f}' for name in names] or _costs({0: result})))
+        lines.append(line + ([f'{own[name]:.1f}' for name in names]
+                             or _costs({0: result}, ratios and [None])))
     for row, run in enumerate(rows):
         line = [Path(run.name).name, *(spread(list(scores(row, m).values())) for m in metrics)]
         line += ['' if row in (0, base) else gain(scores(row, first), scores(base, first))
@@ -171,16 +175,19 @@ def table(
             values = of_class(row, name)
             line.append(with_gain(values, of_class(0, name)) if row
                         else spread(list(values.values())))  # fmt: skip
-        lines.append(line if names else line + _costs(found[row]))
+        lines.append(line if names else line + _costs(found[row], ratios and ratios[row:]))
     lines = [head, ['---'] + ['---:'] * (len(head) - 1), *lines]
     return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
 
-def _costs(results: dict[int, dict]) -> list[str]:
-    """Runs, mean CPU seconds of those whose time was taken, mean peak memory."""
-    columns = [[one[key] for one in results.values() if one.get(key)]
-               for key in ('train_cpu_seconds', 'peak_memory_mb')]  # fmt: skip
-    return [str(len(results)), *(f'{mean(known):.0f}' if known else '' for known in columns)]
+def _costs(results: dict[int, dict], ratios: Sequence[float | None] | None) -> list[str]:
+    """Runs; the first ratio or the mean CPU seconds of those that were timed; mean peak memory."""
+    seconds, memory = (
+        f'{mean(known):.0f}' if known else '' for known in
+        ([one[key] for one in results.values() if one.get(key)]
+         for key in ('train_cpu_seconds', 'peak_memory_mb')))  # fmt: skip
+    ratio = '' if not ratios or ratios[0] is None else f'{ratios[0]:.2f}'
+    return [str(len(results)), ratio if ratios else seconds, memory]
 
 
 def refresh(document: Path) -> None:

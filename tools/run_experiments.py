@@ -90,6 +90,7 @@ class Run:
         self.title = f'{self.name} seed {self.seed}'
         self.folder = self.folder or WORK / self.name / f'seed-{self.seed}'
         self.result = self.results / self.name / f'seed-{self.seed}.json'
+        self.cost = self.result.with_name('step-cost.json')
         teacher = self.cfg.model.get('teacher')
         self.teacher = None if teacher is None else Path(teacher.config)
         # The folder that relative paths of the config are read from.
@@ -113,6 +114,13 @@ class Run:
     def done(self) -> bool:
         """Whether a result of these very settings is there."""
         return self.result.exists() and read_result(self.result).get('hash') == self.hash
+
+    def step_cost(self) -> float | None:
+        """Steps of the student alone that one of this run takes, where tools/step_costs.py ran."""
+        if self.teacher is None:
+            return 1.0
+        known = read_result(self.cost) if self.cost.exists() else {}
+        return known['ratio'] if known.get('hash') == self.hash else None
 
     def planned(self) -> float:
         """Steps that the config asks for, those with a teacher at twice the price."""

@@ -1,20 +1,34 @@
-"""What a training step costs by each method, beside one of the student alone."""
+"""Measure what a training step costs by each method, beside one of the student alone.
+
+Both take turns in one process, so that a busy machine slows both. What is measured is kept beside
+the results, and tools/make_table.py shows it in place of CPU seconds, which runs on different
+machines have in different currencies.
+
+    tools/step_costs.py configs/demo/deeplabv3_digits.py --methods dist dist-plus
+"""
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
+import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
 
 import torch
+from by_method import ALONE, with_method
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from plans import PlanParser, add_run_arguments
+from run_experiments import Run, planned_runs
 from torch.utils.data import DataLoader
 
+from kd_plugin.atomic import write_text
 from kd_plugin.runner.unlabelled_hook import UnlabelledHook
 
 
@@ -109,3 +123,34 @@ def relative_cost(alone: Config, distilled: Config, rounds: int = 8, warm_up: in
     del pair, runners
     gc.collect()
     return 1 + (median(ratios) - 1) / every
+
+
+def measure(run: Run, rounds: int) -> float:
+    """A run's relative cost, kept beside its results with the settings that it was measured of."""
+    known = run.step_cost()
+    if known is None:
+        os.chdir(run.base)  # where relative paths are read from, and the teacher's weights
+        alone, distilled = (Config(copy.deepcopy(run.cfg.to_dict())) for _ in range(2))
+        known = round(relative_cost(with_method(alone, ALONE), distilled, rounds), 3)
+        run.cost.parent.mkdir(parents=True, exist_ok=True)
+        write_text(run.cost, json.dumps(dict(hash=run.hash, ratio=known), indent=1) + '\n')
+    return known
+
+
+def main() -> None:
+    parser = PlanParser(__doc__)
+    add_run_arguments(parser)
+    parser.add_argument('--rounds', type=int, default=20, help='steps of both that are timed')
+    parser.add_argument('--threads', type=int, help="CPU threads; by default torch's")
+    args = parser.parse_args()
+    args.results = args.results.resolve()  # whatever folder a pair is read from
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    for run in planned_runs(args, args.seeds[:1]):
+        if run.teacher is not None:
+            print(f'{run.name}: a step takes {measure(run, args.rounds):.2f} of the student alone',
+                  flush=True)  # fmt: skip
+
+
+if __name__ == '__main__':
+    main()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import make_table
 import pytest
+import step_costs
 from plans import ROOT, PlanParser, add_run_arguments
 from run_experiments import Run, execute
 from scipy.stats import ttest_rel
@@ -149,6 +150,34 @@ def test_a_table_compares_to_the_student_trained_for_as_long(results):
     assert f'({expected.low:+.1f} to {expected.high:+.1f}) | 3 | 11 |' in rows[3]
     assert rows[4].startswith('| pspnet_digits-student,iters=6 |')
     assert '|  | 3 | 11 |' in rows[4]  # not compared to itself
+
+
+def test_a_table_has_what_a_step_costs_where_it_was_measured(results):
+    runs, _ = results
+    assert 'training, CPU s' in make_table.table(runs, [0, 1, 2])
+    runs[1].cost.write_text(json.dumps(dict(hash=runs[1].hash, ratio=1.567)))
+    rows = make_table.table(runs, [0, 1, 2]).splitlines()
+    assert 'step, × student' in rows[0] and 'CPU s' not in rows[0]
+    assert '| 3 | 1.00 |' in rows[2] and '| 3 | 1.57 |' in rows[3]
+    runs[1].cost.write_text(json.dumps(dict(hash='of other settings', ratio=1.567)))
+    assert 'training, CPU s' in make_table.table(runs, [0, 1, 2])
+
+
+def test_a_steps_cost_is_measured_once_of_these_settings(runs, monkeypatch):
+    asked = []
+
+    def cost(alone, distilled, rounds):
+        asked.append((alone.model.type, distilled.model.type, rounds))
+        return 1.5678
+
+    monkeypatch.setattr(step_costs, 'relative_cost', cost)
+    line = ['step_costs.py', str(runs[1].config), '--methods', 'none', 'dist', '--rounds', '7',
+            '--results', str(runs[1].results)]  # fmt: skip
+    monkeypatch.setattr(sys, 'argv', line)
+    for _ in range(2):
+        step_costs.main()
+    assert asked == [('EncoderDecoder', 'SegmentorDistiller', 7)]
+    assert [run.step_cost() for run in runs] == [1.0, 1.568]
 
 
 def test_a_table_without_results_yet_stays_a_marker(runs, tmp_path):

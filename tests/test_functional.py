@@ -106,9 +106,18 @@ def test_half_precision_is_computed_in_fp32():
     torch.testing.assert_close(result, F.pearson(x.half().float(), y.half().float()))
 
 
-def test_shapes_that_differ_are_named():
-    with pytest.raises(ValueError, match=r'\(2, 3\) and \(2, 4\)'):
-        F.pearson(torch.rand(2, 3), torch.rand(2, 4))
+@pytest.mark.parametrize(('function', 'shape', 'more'), [
+    (F.pearson, (), []), (F.cosine_distance, (), []), (F.kl_distance, (), []),
+    (F.inter_class_distance, (), []), (F.intra_class_distance, (), []),
+    (F.channel_distance, (4, 5), []), (F.spatial_distance, (4, 5), []),
+    (F.non_target_distance, (), [torch.tensor([0, 1])]),
+])  # fmt: skip
+def test_shapes_that_differ_are_named(function, shape, more):
+    """Also those that broadcasting would make fit."""
+    for other in (4, 1):
+        found = ', '.join(map(str, (2, other, *shape)))
+        with pytest.raises(ValueError, match=rf'\(2, 3.* and \({found}\)'):
+            function(torch.rand(2, 3, *shape), torch.rand(2, other, *shape), *more)
 
 
 def test_a_divergence_of_almost_nothing_is_not_negative():

@@ -79,10 +79,9 @@ def test_so_many_rows_are_drawn_half_of_them_foreground():
 
 def test_without_targets_the_teachers_confidence_balances():
     four = views(500, 7)
-    four[1][::50] *= 20  # sure of these
+    four[1].mul_(0.01)[::50] *= 2000  # sure of these alone
     found = drawn(VRMLoss(samples=20, **PLAIN), four)
-    sure = four[1].softmax(1).amax(1)
-    assert (sure[found] > sure.mean()).sum() == 10
+    assert len(found) == 20 and set(range(0, 500, 50)) < set(found)
 
 
 def test_drawing_takes_nothing_from_the_random_numbers_of_training():

@@ -40,6 +40,17 @@ def test_constant_rows_correlate_with_nothing_and_have_no_gradient(value):
     assert torch.equal(x.grad, torch.zeros_like(x))
 
 
+def test_rows_of_zero_have_no_direction_and_no_gradient():
+    x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.6, 0.8]], requires_grad=True)
+    y = torch.tensor([[0.6, 0.8], [0.0, 0.0], [1.0, 0.0]])
+    distance = F.cosine_distance(x, y)
+    torch.testing.assert_close(distance, torch.tensor([1.0, 1.0, 0.4]))
+    distance.sum().backward()
+    assert torch.equal(x.grad[:2], torch.zeros(2, 2)) and x.grad[2].abs().sum() > 0
+    # Rows of length 1 are as good as any.
+    torch.testing.assert_close(F.cosine_distance(y[[0, 2]], y[[2, 2]]), torch.tensor([0.4, 0.0]))
+
+
 @pytest.mark.parametrize('relation', [F.inter_class_distance, F.intra_class_distance,
                                       F.channel_distance, F.spatial_distance])
 def test_gradient_descent_raises_the_correlation(relation):

@@ -210,3 +210,13 @@ def test_a_heads_entry_weighs_as_its_task_loss_and_says_so_where_that_is_not_1(w
     main, auxiliary = (entry['loss'] for entry in plan.entries)
     assert 'loss_weight' not in main
     assert auxiliary.get('loss_weight') == (None if weight == 1 else weight)
+
+
+def test_several_losses_of_a_head_are_one_heads():
+    cfg = pairs.segmentor()
+    cfg.decode_head.loss_decode = [
+        dict(type='CrossEntropyLoss', loss_name='loss_ce'),
+        dict(type='DiceLoss', loss_name='loss_dice')]
+    found = Survey(build_model(cfg, 'mmseg'), 'mmseg')
+    assert {tap.head for tap in found.logits} == {'decode_head', 'auxiliary_head'}
+    assert [tap.path for tap in found.logits][0] == 'decode_head.conv_seg'

@@ -130,3 +130,9 @@ def test_other_outputs_than_tensors_are_refused():
 def test_a_path_that_does_not_exist_lists_the_closest(path, closest):
     with pytest.raises(ValueError, match=f"no module '{path}'.*{closest}"):
         find_module(Shared(), path)
+
+
+@pytest.mark.parametrize('path', ['own.qqqqqqqq', 'own.qqqqqqqq.wwwwww'])
+def test_beside_a_name_like_no_other_stand_those_of_its_module(path):
+    with pytest.raises(ValueError, match=r'the closest are: own\.0, own\.1$'):
+        find_module(Shared(), path)

@@ -200,6 +200,7 @@ def test_each_process_masks_its_own_images(monkeypatch):
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(mask_ratio=1.0), 'mask_ratio=1 masks everything'),
+    (dict(mask_ratio=1.5), 'mask_ratio'), (dict(mask_ratio=-0.1), 'mask_ratio'),
     (dict(masked='images'), "masked='images' is unknown.*channels.*pixels"),
 ])  # fmt: skip
 def test_mgd_names_unknown_options(options, message):

@@ -13,7 +13,7 @@ from torch import nn
 from kd_plugin.data.made_up import made_up_ground, run_on_made_up
 from kd_plugin.methods import LogitTap, Survey, make_plan
 from kd_plugin.methods.pair import _by_kind
-from kd_plugin.methods.survey import _common, _strides
+from kd_plugin.methods.survey import _are_indices, _common, _strides
 from kd_plugin.methods.watching import Seen, layers_behind, watched
 from kd_plugin.teacher import build_model
 
@@ -220,3 +220,11 @@ def test_several_losses_of_a_head_are_one_heads():
     found = Survey(build_model(cfg, 'mmseg'), 'mmseg')
     assert {tap.head for tap in found.logits} == {'decode_head', 'auxiliary_head'}
     assert [tap.path for tap in found.logits][0] == 'decode_head.conv_seg'
+
+
+@pytest.mark.parametrize('classes', [5, None])
+def test_a_class_index_a_row_is_known_by_their_number(classes):
+    logits = [torch.zeros(2, 5, 4, 6), torch.zeros(2, 5, 2, 3)]
+    assert _are_indices([torch.zeros(2, 24).long(), torch.zeros(2, 6).long()], logits, classes)
+    assert not _are_indices([torch.zeros(2, 24).long()], logits, classes)
+    assert not _are_indices([torch.zeros(60)], logits, classes)

@@ -6,9 +6,11 @@ import pairs
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from torch import nn
 
 from kd_plugin.methods import METHODS, Plan, config_text, make_plan
 from kd_plugin.methods.heads import check_columns
+from kd_plugin.methods.survey import _misfit
 from kd_plugin.teacher import build_model
 
 ROWS = {
@@ -136,6 +138,43 @@ def test_columns_that_are_no_classes_are_refused(models, path, shapes, message):
     else:
         with pytest.raises(ValueError, match=re.escape(message)):
             check_columns(models[0], path, logits)
+
+
+class Head(nn.Module):
+    """What is asked of a head: its classes, and what else it has."""
+
+    def __init__(self, **attributes):
+        super().__init__()
+        self.cls = nn.Linear(2, 2)
+        vars(self).update(num_classes=4, **attributes)
+
+
+@pytest.mark.parametrize(('attributes', 'shape', 'fits'), [
+    ({}, (2, 4, 3, 3), True), ({}, (2, 5, 3, 3), True), ({}, (2, 8, 3, 3), False),
+    ({}, (2, 1, 3, 3), False), (dict(out_channels=4), (2, 1, 3, 3), False),
+    (dict(out_channels=1), (2, 1, 3, 3), True), (dict(out_channels=1), (2, 1), True),
+    (dict(out_channels=1), (2, 2, 1, 3), False), (dict(out_channels=1), (2, 2), False),
+    (dict(class_agnostic=True), (7, 1, 14, 14), True),
+    (dict(class_agnostic=True), (7, 2, 14, 14), False),
+    (dict(num_base_priors=2), (2, 8, 3, 3), True), (dict(num_base_priors=2), (2, 10, 3, 3), True),
+    (dict(num_base_priors=2), (2, 4, 3, 3), False), (dict(num_base_priors=2), (9, 4), True),
+])
+def test_one_column_for_all_classes_is_a_heads_that_has_one(attributes, shape, fits):
+    model = nn.ModuleDict(dict(head=Head(**attributes)))
+    if fits:
+        check_columns(model, 'head.cls', [torch.zeros(shape)])
+    else:
+        with pytest.raises(ValueError, match='some columns are no classes'):
+            check_columns(model, 'head.cls', [torch.zeros(shape)])
+
+
+@pytest.mark.parametrize(('columns', 'message'), [
+    (4, 'its rows are queries'), (5, 'its rows are queries'), (3, 'its columns are no classes'),
+    (6, 'its columns are no classes'),
+])
+def test_why_rows_of_queries_do_not_fit(columns, message):
+    model = nn.ModuleDict(dict(head=Head()))
+    assert message in _misfit(model, 'head.cls', [torch.zeros(2, 100, columns)])
 
 
 def test_a_sigmoid_beside_a_softmax_is_said(monkeypatch):

@@ -95,6 +95,18 @@ def test_drawing_takes_nothing_from_the_random_numbers_of_training():
     assert torch.equal(moved, torch.get_rng_state())
 
 
+def test_the_adaptor_starts_as_the_identity_and_learns():
+    four = views(60, 7)
+    with_it, without = VRMLoss(num_classes=7), VRMLoss(adaptor=False)
+    torch.testing.assert_close(with_it.adaptor(four[0]), four[0])
+    without.draws = with_it.draws
+    first = with_it(*four)
+    without.draws.count = 0
+    torch.testing.assert_close(first, without(*four))
+    first.backward()
+    assert all(p.grad.abs().sum() > 0 for p in with_it.adaptor.parameters())
+
+
 # The rows of Tables 4, 5 and 6, and those that readers asked for.
 TABLES = {
     'match IS': dict(cross_view=False, inter_class_weight=0.0, percentile=100),

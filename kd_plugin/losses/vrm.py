@@ -138,14 +138,13 @@ class VRMLoss(LogitLoss):
             columns: C.
         """
         if self.adapts:
-            self.adaptor = nn.Sequential(
-                nn.Linear(columns, 2 * columns, bias=False), nn.GELU(),
-                nn.Linear(2 * columns, columns, bias=False))  # fmt: skip
-            signs = torch.eye(columns).repeat(2, 1)
-            signs[columns:] *= -1
+            wide = nn.Linear(columns, 2 * columns, bias=False)
+            narrow = nn.Linear(2 * columns, columns, bias=False)
+            signs = torch.cat([torch.eye(columns), -torch.eye(columns)])
             with torch.no_grad():  # GELU(x) - GELU(-x) = x
-                self.adaptor[0].weight.copy_(signs)
-                self.adaptor[2].weight.copy_(signs.T)
+                wide.weight.copy_(signs)
+                narrow.weight.copy_(signs.T)
+            self.adaptor = nn.Sequential(wide, nn.GELU(), narrow)
 
     def forward(
         self, student: Levels, teacher: Levels, virtual_student: Levels | None = None,

@@ -40,7 +40,8 @@ TESTS = {
                     'tests/distillers/test_errors.py'],
     'methods': ['tests/methods', 'tests/distillers/test_viewing.py'],
     'distillers/trial.py': ['tests/distillers/test_trial.py', 'tests/distillers/test_errors.py',
-                            'tests/distillers/test_rois.py'],
+                            'tests/distillers/test_rois.py',
+                            'tests/distillers/test_unlabelled.py'],
 }  # fmt: skip
 _SWAPPED: dict[type, type] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,

@@ -137,6 +137,17 @@ def test_6_nothing_outlives_the_iteration(monkeypatch):
     assert {n: id(b) for n, b in distiller.named_buffers()} == buffers
 
 
+def test_what_only_the_teachers_proposals_need_is_not_left_out():
+    pair = pairs.pair('faster_rcnn')
+    pair['teacher']['config']['neck']['add_extra_convs'] = 'on_output'  # for its RPN alone
+    pair.update(distill='dist', acclimation=None)
+    idle = {}
+    for rois in ('student', 'teacher'):
+        made = pairs.build({**copy.deepcopy(pair), 'unlabelled': dict(rois=rois)})
+        idle[rois] = {f'{type(parent).__name__}.{name}' for parent, name, _ in made._frozen.idle}
+    assert 'FPN.fpn_convs' in idle['student'] and 'FPN.fpn_convs' not in idle['teacher']
+
+
 @pytest.mark.parametrize('rois', ['student', 'teacher'])
 def test_both_see_the_same_boxes_those_that_one_of_them_proposes(rois):
     distiller = build('faster_rcnn', only=True, rois=rois)

@@ -94,6 +94,7 @@ def test_a_loss_with_layers_has_new_ones_for_each_level(kind):
     assert not list(template.parameters()) and second.channels == 6 and first.loss_weight == 0.5
     with pytest.raises(ValueError, match='has layers for 4 channels'):
         first(*maps(1, 6, 2, 2))
+    assert list(first.parameters()) and list(second.parameters())
 
 
 # ------------------------------------------------------------------ CWD

@@ -145,7 +145,7 @@ class Head(nn.Module):
 
     def __init__(self, **attributes):
         super().__init__()
-        self.cls = nn.Linear(2, 2)
+        self.cls, self.conv = nn.Linear(2, 2), nn.Conv2d(2, 2, 1)
         vars(self).update(num_classes=4, **attributes)
 
 
@@ -175,6 +175,16 @@ def test_one_column_for_all_classes_is_a_heads_that_has_one(attributes, shape, f
 def test_why_rows_of_queries_do_not_fit(columns, message):
     model = nn.ModuleDict(dict(head=Head()))
     assert message in _misfit(model, 'head.cls', [torch.zeros(2, 100, columns)])
+
+
+@pytest.mark.parametrize(('path', 'shape', 'message'), [
+    ('head.conv', (2, 4, 3, 3), ''), ('head.conv', (2, 7, 3, 3), 'some columns are no classes'),
+    ('head.cls', (9, 5), ''), ('head.cls', (9, 7), 'some columns are no classes'),
+    ('head.conv', (2, 4, 3), 'its rows are queries'), ('', (9, 5), "no module around ''"),
+])
+def test_why_maps_and_rows_do_not_fit(path, shape, message):
+    found = _misfit(nn.ModuleDict(dict(head=Head())), path, [torch.zeros(shape)])
+    assert message in found and bool(message) == bool(found)
 
 
 def test_a_sigmoid_beside_a_softmax_is_said(monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from mmseg.models.decode_heads import FCNHead
 from mmseg.registry import MODELS as SEGMENTORS
 from torch import nn
+from torch.nn import functional as F
 
 from kd_plugin.data.made_up import made_up_ground, run_on_made_up
 from kd_plugin.methods import LogitTap, Survey, make_plan
@@ -149,6 +150,25 @@ def test_of_several_layers_of_a_head_those_count_that_evaluation_runs():
     found = Survey(build_model(cfg, 'mmseg'), 'mmseg')
     assert [tap.path for tap in found.logits] == [
         'decode_head.conv_seg', 'auxiliary_head.conv_seg']
+
+
+@SEGMENTORS.register_module(force=True)
+class HeadWithFunction(FCNHead):
+    """Its loss is a function and no module, which weighs 1."""
+
+    def loss_by_feat(self, logits, samples):
+        labels = torch.stack([sample.gt_sem_seg.data for sample in samples]).squeeze(1)
+        logits = F.interpolate(logits, labels.shape[1:])
+        return dict(loss_ce=F.cross_entropy(logits, labels, ignore_index=255))
+
+
+def test_logits_of_a_loss_that_is_a_function_are_found_and_weigh_1():
+    cfg = pairs.segmentor()
+    cfg.decode_head.update(type='HeadWithFunction', num_convs=1, concat_input=False)
+    del cfg.decode_head.pool_scales
+    cfg.auxiliary_head = None
+    (tap,) = Survey(build_model(cfg, 'mmseg'), 'mmseg').logits
+    assert (tap.path, tap.activation, tap.weight) == ('decode_head.conv_seg', 'softmax', 1.0)
 
 
 def test_what_is_watched_is_left_as_it_was_and_targets_are_those_of_classes():

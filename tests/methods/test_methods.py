@@ -95,6 +95,12 @@ def test_a_cascade_teaches_by_its_first_stage_and_another_cascade_by_all():
     assert [entry['name'] for entry in every] == ['dist', 'dist_1', 'dist_2']
     assert [entry['teacher'] for entry in every] == [
         f'roi_head.bbox_head.{stage}.fc_cls' for stage in range(3)]
+    two = pairs.cascade_mask_rcnn()
+    two.train_cfg.rcnn = two.train_cfg.rcnn[:2]
+    two.roi_head.update(num_stages=2, stage_loss_weights=[1.0, 0.5],
+                        bbox_head=two.roi_head.bbox_head[:2])  # fmt: skip
+    (other,) = plan('dist', two, pairs.cascade_mask_rcnn()).entries  # of other overlaps
+    assert other['teacher'] == 'roi_head.bbox_head.0.fc_cls'
 
 
 @pytest.mark.parametrize(('classes', 'acclimates', 'notes'), [

@@ -41,6 +41,7 @@ TESTS = {
     'methods': ['tests/methods', 'tests/distillers/test_viewing.py'],
     'distillers/trial.py': ['tests/distillers/test_trial.py', 'tests/distillers/test_errors.py',
                             'tests/distillers/test_rois.py',
+                            'tests/distillers/test_viewing.py',
                             'tests/distillers/test_unlabelled.py'],
 }  # fmt: skip
 _SWAPPED: dict[type, type] = {

@@ -299,6 +299,13 @@ def test_context_is_added_to_all_positions():
     torch.testing.assert_close(added[:, :, 0, 0], loss.student_context.transform(pooled))
 
 
+def test_contexts_attention_starts_as_the_authors():
+    """Normal numbers of a variance of 2 / fan-in, and no bias."""
+    key = FGDLoss(channels=4000).student_context.key
+    assert key.weight.std().item() == pytest.approx((2 / 4000) ** 0.5, rel=0.1)
+    assert not key.bias.any()
+
+
 def test_fgd_of_equal_maps_is_zero_at_the_start_and_without_boxes_has_a_graph():
     features, teacher = maps(2, 3, 4, 5)
     loss = FGDLoss(channels=3)

@@ -126,6 +126,13 @@ def test_shapes_that_do_not_fit_are_named():
         FeatureRelationLoss()(torch.rand(2, 3), torch.rand(2, 3))
 
 
+def test_a_word_that_is_unknown_is_told_the_closest_if_there_is_one():
+    with pytest.raises(ValueError, match=r"is unknown; write 'pearson', or another of \['cosine"):
+        DISTLoss(relation='pearsn')
+    with pytest.raises(ValueError, match=r"'xyz' is unknown; write one of \['cosine', 'kl'"):
+        DISTLoss(relation='xyz')
+
+
 def test_targets_that_do_not_number_the_rows_are_refused():
     rows = torch.randn(6, 4)
     with pytest.raises(ValueError, match='5 targets do not number the 6 rows of logits'):

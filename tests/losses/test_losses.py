@@ -133,6 +133,12 @@ def test_a_word_that_is_unknown_is_told_the_closest_if_there_is_one():
         DISTLoss(relation='xyz')
 
 
+@pytest.mark.parametrize('classes', [0, -1, 1.5, 'all'])
+def test_classes_are_counted(classes):
+    with pytest.raises(ValueError, match='num_classes='):
+        DISTLoss(num_classes=classes)
+
+
 def test_targets_that_do_not_number_the_rows_are_refused():
     rows = torch.randn(6, 4)
     with pytest.raises(ValueError, match='5 targets do not number the 6 rows of logits'):

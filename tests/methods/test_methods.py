@@ -193,6 +193,14 @@ def test_why_maps_and_rows_do_not_fit(path, shape, message):
     assert message in found and bool(message) == bool(found)
 
 
+@pytest.mark.parametrize(('option', 'end'), [
+    ('taau', r"; write 'tau'$"), ('xyzzy', r"\]$"),
+])
+def test_the_option_that_was_meant_is_named(option, end, models):
+    with pytest.raises(ValueError, match=f"takes other options: '{option}' is none of .*{end}"):
+        make_plan({'type': 'dist', option: 2}, *models, 'mmdet')
+
+
 def test_a_sigmoid_beside_a_softmax_is_said(monkeypatch):
     said = []
     monkeypatch.setattr('kd_plugin.methods.pair.print_log', lambda text, **_: said.append(text))

@@ -118,8 +118,9 @@ def test_unknown_options_are_named(options, message):
 
 
 def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match=r'\(2, 3\).*\(2, 4\)'):
-        DISTLoss()(torch.rand(2, 3), torch.rand(2, 4))
+    for loss in (DISTLoss(), LogitKLLoss()):
+        with pytest.raises(ValueError, match=r'student logits \(2, 3\) .*teacher.* \(2, 4\)'):
+            loss(torch.rand(2, 3), torch.rand(2, 4))
     with pytest.raises(ValueError, match='7 logit channels.*num_classes=3'):
         DISTLoss(num_classes=3)(torch.rand(1, 7, 2, 2), torch.rand(1, 7, 2, 2))
     with pytest.raises(ValueError, match=r'\(2, 3\)'):

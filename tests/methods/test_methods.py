@@ -1,6 +1,7 @@
 """A method's name stands for the entries that were written by hand."""
 
 import re
+from types import SimpleNamespace
 
 import pairs
 import pytest
@@ -10,6 +11,8 @@ from torch import nn
 
 from kd_plugin.methods import METHODS, Plan, config_text, make_plan
 from kd_plugin.methods.heads import check_columns
+from kd_plugin.methods.pair import Pair
+from kd_plugin.methods.papers import known_options
 from kd_plugin.methods.survey import _misfit
 from kd_plugin.teacher import build_model
 
@@ -199,6 +202,22 @@ def test_why_maps_and_rows_do_not_fit(path, shape, message):
 def test_the_option_that_was_meant_is_named(option, end, models):
     with pytest.raises(ValueError, match=f"takes other options: '{option}' is none of .*{end}"):
         make_plan({'type': 'dist', option: 2}, *models, 'mmdet')
+
+
+def test_the_options_of_a_method_are_those_it_takes():
+    assert known_options('dist') == ['acclimation', 'tau', 'inter_weight', 'intra_weight',
+                                     'relation', 'loss_weight']  # fmt: skip
+    assert known_options('features') == ['acclimation']
+    assert known_options('vrm')[:3] == ['operations', 'magnitude', 'task_weight']
+
+
+@pytest.mark.parametrize('without', ['student', 'teacher'])
+def test_a_model_without_class_logits_is_named_with_the_reason(without, models):
+    pair = Pair(*models, 'mmdet')
+    setattr(pair, without, SimpleNamespace(logits=[], reason='no layer gives any'))
+    assert pair.logits('dist', dict(type='DISTLoss')) == []
+    name = pair.names[['student', 'teacher'].index(without)]
+    assert pair.notes == [f'logits: of {name}, no layer gives any']
 
 
 def test_a_sigmoid_beside_a_softmax_is_said(monkeypatch):

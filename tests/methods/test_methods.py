@@ -1,6 +1,7 @@
 """A method's name stands for the entries that were written by hand."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pairs
@@ -13,7 +14,7 @@ from kd_plugin.methods import METHODS, Plan, config_text, make_plan
 from kd_plugin.methods.heads import check_columns
 from kd_plugin.methods.pair import Pair
 from kd_plugin.methods.papers import known_options
-from kd_plugin.methods.survey import _misfit
+from kd_plugin.methods.survey import LogitTap, _misfit
 from kd_plugin.teacher import build_model
 
 ROWS = {
@@ -218,6 +219,18 @@ def test_a_model_without_class_logits_is_named_with_the_reason(without, models):
     assert pair.logits('dist', dict(type='DISTLoss')) == []
     name = pair.names[['student', 'teacher'].index(without)]
     assert pair.notes == [f'logits: of {name}, no layer gives any']
+
+
+@pytest.mark.parametrize(('columns', 'classes', 'compared'), [
+    (90, 10, True), (30, 10, False), (40, 40, True),  # the same anchors, fewer, other classes
+])
+def test_logits_of_other_anchors_are_left_out_and_said(columns, classes, compared, models):
+    pair = Pair(*models, 'mmdet')
+    tap = LogitTap('bbox_head.cls', 'bbox_head', 'sigmoid', 10, 90, 1.0, [8], True)
+    other = replace(tap, columns=columns, classes=classes)
+    pair.student, pair.teacher = (SimpleNamespace(logits=[one]) for one in (tap, other))
+    assert list(pair._logit_pairs()) == ([(tap, other)] if compared else [])
+    assert len(pair.notes) == (not compared)
 
 
 def test_a_sigmoid_beside_a_softmax_is_said(monkeypatch):

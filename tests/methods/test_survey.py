@@ -230,6 +230,9 @@ def test_a_heads_entry_weighs_as_its_task_loss_and_says_so_where_that_is_not_1(w
     main, auxiliary = (entry['loss'] for entry in plan.entries)
     assert 'loss_weight' not in main
     assert auxiliary.get('loss_weight') == (None if weight == 1 else weight)
+    models = [build_model(cfg, 'mmseg') for _ in range(2)]
+    plan = make_plan(dict(type='dist', loss_weight=3), *models, 'mmseg')
+    assert [entry['loss']['loss_weight'] for entry in plan.entries] == [3, 3 * weight]
 
 
 def test_several_losses_of_a_head_are_one_heads():

@@ -1,9 +1,11 @@
 """VRM by its name: what it chooses where classes are few, and what can be set."""
 
+from types import SimpleNamespace
+
 import pairs
 import pytest
 
-from kd_plugin.methods import config_text, make_plan
+from kd_plugin.methods import METHODS, config_text, make_plan
 from kd_plugin.teacher import build_model
 
 VIEWS = dict(operations=2, magnitude=10, task_weight=1.0)
@@ -54,3 +56,15 @@ def test_queries_are_nothing_to_relate():
                       backbone=pairs.backbone(8), neck=pairs.neck(8, 256))  # fmt: skip
     with pytest.raises(ValueError, match="'vrm' finds nothing to compare"):
         plan('vrm', cfg)
+
+
+@pytest.mark.parametrize(('columns', 'classes', 'split'), [
+    (3, 1, 1), (4, 2, 2), (90, 10, 10), (11, 10, None), (10, 10, None), (2, 1, None),
+])
+def test_anchors_are_rows_of_their_own(columns, classes, split, monkeypatch):
+    """A background beside the classes is no second anchor."""
+    given = []
+    pair = SimpleNamespace(columns=lambda: (columns, classes), note=lambda text: None, notes=[],
+                           logits=lambda name, options: given.append(options) or [])  # fmt: skip
+    METHODS.module_dict['vrm'](pair)
+    assert given[0].get('num_classes') == split

@@ -221,6 +221,17 @@ def test_a_model_without_class_logits_is_named_with_the_reason(without, models):
     assert pair.notes == [f'logits: of {name}, no layer gives any']
 
 
+@pytest.mark.parametrize('with_neck', [{'student'}, {'teacher'}, set(), {'student', 'teacher'}])
+def test_a_neck_that_one_model_has_leaves_the_backbones(with_neck, models, monkeypatch):
+    pair = Pair(*models, 'mmdet')
+    monkeypatch.setattr(pair, '_last_stages', lambda: ('backbone', 'backbone'))
+    for side in ('student', 'teacher'):
+        maps = dict(backbone=[4, 8], **({'neck': [4, 8]} if side in with_neck else {}))
+        setattr(pair, side, SimpleNamespace(features=maps))
+    (entry,) = pair.features(dict(type='FeatureRelationLoss'))
+    assert entry['student'] == entry['teacher'] == ('neck' if len(with_neck) == 2 else 'backbone')
+
+
 @pytest.mark.parametrize(('columns', 'classes', 'compared'), [
     (90, 10, True), (30, 10, False), (40, 40, True),  # the same anchors, fewer, other classes
 ])

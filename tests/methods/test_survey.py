@@ -217,7 +217,7 @@ def test_main_heads_go_together_from_the_last_and_auxiliary_ones_in_their_order(
 
 
 def test_strides_are_the_nearest_powers_of_two():
-    images = torch.zeros(1, 3, 96, 100)
+    images = torch.zeros(1, 3, 32, 100)
     maps = [torch.zeros(1, 2, 25, side) for side in (100, 50, 25, 13, 7)]
     assert _strides([*maps, torch.zeros(4, 2)], images) == [1, 2, 4, 8, 16]
 

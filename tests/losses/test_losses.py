@@ -8,6 +8,7 @@ from scipy.special import rel_entr
 from kd_plugin import functional as F
 from kd_plugin.distillers.entry import Entry
 from kd_plugin.losses import DISTLoss, FeatureMimicLoss, FeatureRelationLoss, LogitKLLoss
+from kd_plugin.losses.build import build_loss
 from kd_plugin.losses.class_axes import rows_with_target, split_classes
 
 
@@ -132,6 +133,19 @@ def test_a_word_that_is_unknown_is_told_the_closest_if_there_is_one():
         DISTLoss(relation='pearsn')
     with pytest.raises(ValueError, match=r"'xyz' is unknown; write one of \['cosine', 'kl'"):
         DISTLoss(relation='xyz')
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    ('DISTLoss', "entry='DISTLoss' cannot be built: it is no dict; write dict"),
+    (dict(type='DISTLos'), "entry.type='DISTLos' is no registered loss; write 'DISTLoss', or"),
+    (dict(type='xyz'), "entry.type='xyz' is no registered loss; write one of"),
+    (dict(type='DISTLoss', taau=4), r"entry \(DISTLoss\).*'taau'.*'tau'"),
+    (dict(type='DISTLoss', tau=-4), r'entry \(DISTLoss\): tau=-4'),
+])
+def test_a_loss_that_cannot_be_built_is_named_with_what_to_write(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        build_loss('entry', options)
+    assert 'unexpected keyword' not in str(error.value)
 
 
 @pytest.mark.parametrize('classes', [0, -1, 1.5, 'all'])

@@ -288,11 +288,12 @@ def test_fgd_equals_its_paper_position_by_position():
 
 
 def test_context_is_added_to_all_positions():
-    loss = FGDLoss(channels=3)
-    features, _ = maps(2, 3, 4, 5)
+    loss = FGDLoss(channels=8)
+    features, _ = maps(2, 8, 4, 5)
     torch.testing.assert_close(loss.student_context(features), features)  # at the start
     torch.nn.init.normal_(loss.student_context.transform[-1].weight)
     added = loss.student_context(features) - features
+    assert added.abs().min() > 0
     torch.testing.assert_close(added, added[:, :, :1, :1].expand_as(added))
     weights = loss.student_context.key(features).flatten(2).softmax(2)
     pooled = (features.flatten(2) * weights).sum(2)
@@ -304,6 +305,9 @@ def test_contexts_attention_starts_as_the_authors():
     key = FGDLoss(channels=4000).student_context.key
     assert key.weight.std().item() == pytest.approx((2 / 4000) ** 0.5, rel=0.1)
     assert not key.bias.any()
+    for channels, hidden in ((1, 1), (2, 1), (3, 1), (8, 4)):
+        context = FGDLoss(channels=channels).student_context
+        assert context.transform[0].out_features == hidden
 
 
 def test_fgd_of_equal_maps_is_zero_at_the_start_and_without_boxes_has_a_graph():

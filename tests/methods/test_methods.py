@@ -108,7 +108,8 @@ def test_a_cascade_teaches_by_its_first_stage_and_another_cascade_by_all():
 
 
 @pytest.mark.parametrize(('classes', 'acclimates', 'notes'), [
-    (1, False, ['acclimation: of 1 columns']), (3, False, ['acclimation: of 3 columns']),
+    (1, False, ['acclimation: of 1 columns it relates 0, and it takes 3']),
+    (3, False, ['acclimation: of 3 columns it relates 2, and it takes 3']),
     (4, True, []),
 ])  # fmt: skip
 def test_with_few_classes_some_is_left_out_and_said(classes, acclimates, notes):
@@ -259,6 +260,7 @@ def test_a_sigmoid_beside_a_softmax_is_said(monkeypatch):
 
 def test_what_was_chosen_can_be_pasted_into_a_config(models):
     made = make_plan('dist-plus', *models, 'mmdet')
+    assert '{' not in config_text(made)  # the spelling of configs
     pasted = eval(f'dict({config_text(made)})', {})  # as a config file runs it
     assert pasted == dict(distill=made.entries, acclimation=made.acclimation)
 
@@ -283,7 +285,8 @@ def test_rows_that_are_settings_of_a_loss_are_options(method, loss, models):
     ('dist:taau=4', "'dist' takes other options.*taau"),
     ('features:tau=4', "'features' takes other options.*tau"),
     ('dist-plus:acclimation=True', r'takes acclimation=dict\(…\), got True'),
-    ('dist:4', 'is no method with options'),
+    ('dist:4', 'is no method with options'), ('kdd', "'kdd'.*write 'kd'"),
+    (dict(type=7), 'distill=7 is no method; write one of'),
 ])  # fmt: skip
 def test_wrong_options_are_said(method, message, models):
     with pytest.raises(ValueError, match=message):

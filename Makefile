@@ -1,7 +1,7 @@
 # make demo      segmentation demo: teacher, student alone, student distilled; a table and a picture
 # make demo-det  the same for a detector
 # make test      the tests
-# make test-road the README's recipes at full size, under the scripts of mmdet and mmseg
+# make test-road the README's recipes and a config of each family at full size, under mmdet's and mmseg's scripts
 # make test-numbers  thousands of drawn cases a loss; docs/reliability.md has what came of it
 # make test-mutants  small faults, one at a time: does a test see each? docs/reliability.md
 # make coverage  which branches the tests run

@@ -39,6 +39,7 @@ def check(config, folder):
     assert {key.rpartition('.')[2] for key in found['changed']} <= ALLOWED
 
 
+@pytest.mark.road
 @pytest.mark.parametrize('name', FAMILIES)
 def test_trains_validates_and_tests(name, tmp_path):
     check(ROOT / 'configs' / name, tmp_path)

@@ -156,8 +156,7 @@ def table(
     head = ['', *(metric.rpartition('/')[2] for metric in metrics), *bases.values()]
     # Measured side by side, if it was; seconds of different machines order nothing.
     timed = any(run.teacher and run.step_cost() for run in rows)
-    ratios = [run.step_cost() for run in rows] if timed else None
-    head += names or ['seeds', 'step, × student' if ratios else 'training, CPU s', 'memory, MB']
+    head += names or ['seeds', 'step, × student' if timed else 'training, CPU s', 'memory, MB']
     lines = []
     teacher = teacher_row(rows)
     if teacher:
@@ -166,7 +165,7 @@ def table(
         line += [''] * len(bases)
         own = class_scores(first, result['metrics'])
         lines.append(line + ([f'{own[name]:.1f}' for name in names]
-                             or _costs({0: result}, ratios and [None])))
+                             or _costs({0: result}, timed)))
     for row, run in enumerate(rows):
         line = [Path(run.name).name, *(spread(list(scores(row, m).values())) for m in metrics)]
         line += ['' if row in (0, base) else gain(scores(row, first), scores(base, first))
@@ -175,19 +174,19 @@ def table(
             values = of_class(row, name)
             line.append(with_gain(values, of_class(0, name)) if row
                         else spread(list(values.values())))  # fmt: skip
-        lines.append(line if names else line + _costs(found[row], ratios and ratios[row:]))
+        lines.append(line if names else line + _costs(found[row], timed, run.step_cost()))
     lines = [head, ['---'] + ['---:'] * (len(head) - 1), *lines]
     return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
 
-def _costs(results: dict[int, dict], ratios: Sequence[float | None] | None) -> list[str]:
-    """Runs; the first ratio or the mean CPU seconds of those that were timed; mean peak memory."""
+def _costs(results: dict[int, dict], timed: bool, ratio: float | None = None) -> list[str]:
+    """Runs; a step's cost, or else mean CPU seconds of the runs that have them; mean memory."""
     seconds, memory = (
         f'{mean(known):.0f}' if known else '' for known in
         ([one[key] for one in results.values() if one.get(key)]
          for key in ('train_cpu_seconds', 'peak_memory_mb')))  # fmt: skip
-    ratio = '' if not ratios or ratios[0] is None else f'{ratios[0]:.2f}'
-    return [str(len(results)), ratio if ratios else seconds, memory]
+    step = '' if ratio is None else f'{ratio:.2f}'
+    return [str(len(results)), step if timed else seconds, memory]
 
 
 def refresh(document: Path) -> None:

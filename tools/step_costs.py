@@ -103,8 +103,8 @@ def relative_cost(alone: Config, distilled: Config, rounds: int = 8, warm_up: in
         warm_up: Rounds before them, in which kernels are compiled.
     """
     # Of a single thread the CPU time is the same, but for other processes on its core.
-    alone_at_work = not torch.cuda.is_available() and torch.get_num_threads() == 1
-    clock = time.process_time if alone_at_work else time.perf_counter
+    single = not torch.cuda.is_available() and torch.get_num_threads() == 1
+    clock = time.process_time if single else time.perf_counter
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         for cfg in (alone, distilled):
@@ -129,9 +129,16 @@ def relative_cost(alone: Config, distilled: Config, rounds: int = 8, warm_up: in
 
 
 def measure(run: Run, rounds: int) -> float:
-    """A run's relative cost, kept beside its results with the settings that it was measured of."""
+    """A run's relative cost, kept beside its results with the settings that it was measured of.
+
+    Raises:
+        ValueError: Its teacher, which the runner trains, is not there.
+    """
     known = run.step_cost()
     if known is None:
+        if run.missing_teacher() is not None:
+            raise ValueError(f'{run.name}: its teacher is not trained yet; run '
+                             'tools/run_experiments.py with the same arguments first')
         os.chdir(run.base)  # where relative paths are read from, and the teacher's weights
         alone, distilled = (Config(copy.deepcopy(run.cfg.to_dict())) for _ in range(2))
         known = round(relative_cost(with_method(alone, ALONE), distilled, rounds), 3)
@@ -150,9 +157,13 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     for run in planned_runs(args, args.seeds[:1]):
-        if run.teacher is not None:
-            print(f'{run.name}: a step takes {measure(run, args.rounds):.2f} of the student alone',
-                  flush=True)  # fmt: skip
+        if run.teacher is None:
+            continue
+        try:
+            cost = measure(run, args.rounds)
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
+        print(f'{run.name}: a step takes {cost:.2f} of the student alone', flush=True)
 
 
 if __name__ == '__main__':

@@ -174,6 +174,9 @@ def test_a_steps_cost_is_measured_once_of_these_settings(runs, monkeypatch):
     line = ['step_costs.py', str(runs[1].config), '--methods', 'none', 'dist', '--rounds', '7',
             '--results', str(runs[1].results)]  # fmt: skip
     monkeypatch.setattr(sys, 'argv', line)
+    with pytest.raises(SystemExit, match='not trained yet; run tools/run_experiments.py'):
+        step_costs.main()
+    monkeypatch.setattr(Run, 'missing_teacher', lambda run: None)
     for _ in range(2):
         step_costs.main()
     assert asked == [('EncoderDecoder', 'SegmentorDistiller', 7)]

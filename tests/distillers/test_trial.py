@@ -14,6 +14,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from kd_plugin.data.made_up import batch, class_count, copy_to_try, formats, made_up_ground
+from kd_plugin.distillers.trial import _hear_features
 from kd_plugin.rng import get_random_state
 from kd_plugin.teacher import build_model
 
@@ -170,6 +171,29 @@ def test_a_loss_that_takes_no_made_up_batch_leaves_features(monkeypatch):
     cfg['distill'] = cfg['distill'][1:]
     assert len(pairs.build(cfg).entries[0].aligners) == 5
     assert 'only its features are tried out' in said[0]
+
+
+def test_of_several_made_up_batches_the_features_are_those_of_the_last(monkeypatch):
+    """The first batch that a model does not take may have passed a tap before it failed."""
+    from mmdet.models import RetinaNet
+
+    whole = RetinaNet.extract_feat
+    batches = []
+
+    def extract_feat(self, images):
+        maps = whole(self, images)
+        batches.append(images)
+        if len(batches) % 2:
+            raise RuntimeError('another size, please')
+        return maps
+
+    cfg = pairs.pair('retinanet')
+    cfg['distill'] = cfg['distill'][1:]
+    model = pairs.build(cfg)
+    monkeypatch.setattr(RetinaNet, 'extract_feat', extract_feat)
+    images, _, heard, _ = _hear_features(model, model.student, 'the student')
+    assert len(batches) == 2 and images is batches[1]
+    assert [len(calls) for calls in heard.student.values()] == [1]
 
 
 def test_a_teacher_that_cannot_take_the_students_images_is_named():

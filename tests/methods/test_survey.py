@@ -14,7 +14,13 @@ from torch.nn import functional as F
 from kd_plugin.data.made_up import made_up_ground, run_on_made_up
 from kd_plugin.methods import LogitTap, Survey, make_plan
 from kd_plugin.methods.pair import _by_kind
-from kd_plugin.methods.survey import _are_indices, _common, _strides
+from kd_plugin.methods.survey import (
+    _are_indices,
+    _called_in_evaluation,
+    _common,
+    _features,
+    _strides,
+)
 from kd_plugin.methods.watching import Seen, layers_behind, watched
 from kd_plugin.teacher import build_model
 
@@ -89,6 +95,35 @@ def test_it_leaves_nothing_behind():
     assert flags == [p.requires_grad for p in model.parameters()]
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()
                    if m is not model)  # fmt: skip
+
+
+@pytest.mark.parametrize('look', [
+    _features, lambda model, scope: _called_in_evaluation(model, *run_on_made_up(
+        model, scope, lambda images, samples: None)[:2])])  # fmt: skip
+def test_a_look_in_evaluation_ends_in_training_and_without_hooks(look):
+    model = build_model(pairs.retinanet(), 'mmdet').train()
+    assert 'neck' in (found := look(model, 'mmdet')) or 'neck' in found[0]
+    assert all(module.training for module in model.neck.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_target_by_keyword_is_a_target():
+    class Loss(nn.Module):
+        def forward(self, logits, target):
+            return F.cross_entropy(logits, target)
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc_cls, self.loss_cls = nn.Linear(4, 3), Loss()
+
+    model, seen = nn.ModuleDict(dict(bbox_head=Head())), Seen()
+    with watched(model, seen):
+        logits, targets = model['bbox_head'].fc_cls(torch.ones(2, 4)), torch.tensor([0, 2])
+        model['bbox_head'].loss_cls(logits, target=targets)
+        model['bbox_head'].loss_cls(logits, targets)
+    assert [target.tolist() for target in seen.targets['bbox_head']] == [[0, 2], [0, 2]]
+    assert [loss[:3] for loss in seen.losses] == [('bbox_head', 'softmax', 1.0)] * 2
 
 
 def test_no_layer_is_behind_logits_without_a_graph():

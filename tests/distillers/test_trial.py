@@ -1,8 +1,10 @@
 """The trial at build walks the road that training walks, and leaves nothing behind."""
 
 import copy
+import random
 
 import architectures
+import numpy as np
 import pairs
 import pytest
 import torch
@@ -285,7 +287,10 @@ def test_the_trial_is_of_this_process_alone_and_at_the_first_iteration(monkeypat
     MessageHub._instance_dict.pop('trial')
 
 
-def test_what_is_idle_is_found_in_a_teacher_that_draws_random_numbers(monkeypatch):
+@pytest.mark.parametrize('draw', [
+    lambda: torch.rand(1), random.random, lambda: float(np.random.rand())],
+    ids=['torch', 'python', 'numpy'])  # fmt: skip
+def test_what_is_idle_is_found_in_a_teacher_that_draws_random_numbers(draw, monkeypatch):
     """Each run of the trial draws the same, or its outputs could not be compared."""
     cfg = detector(pairs.retinanet(), pairs.retinanet(8, 24), pairs.entry(
         'dist', 'bbox_head.retina_cls', 'bbox_head.retina_cls', 'DISTLoss', 1.0,
@@ -293,7 +298,7 @@ def test_what_is_idle_is_found_in_a_teacher_that_draws_random_numbers(monkeypatc
     idle = len(pairs.build(copy.deepcopy(cfg))._frozen.idle)
     forward = FPN.forward
     monkeypatch.setattr(FPN, 'forward', lambda self, maps: tuple(
-        level + torch.rand(1) for level in forward(self, maps)))
+        level + draw() for level in forward(self, maps)))
     frozen = pairs.build(cfg)._frozen
     assert frozen.draws and len(frozen.idle) == idle > 0
 

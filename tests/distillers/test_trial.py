@@ -2,6 +2,8 @@
 
 import copy
 import random
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import architectures
 import numpy as np
@@ -16,8 +18,10 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from kd_plugin.data.made_up import batch, class_count, copy_to_try, formats, made_up_ground
-from kd_plugin.distillers.trial import _hear_features
-from kd_plugin.rng import get_random_state
+from kd_plugin.distillers.step import Heard
+from kd_plugin.distillers.trial import _check_rois, _check_same_rois, _hear_features
+from kd_plugin.rng import RandomStream, get_random_state
+from kd_plugin.taps import TapError
 from kd_plugin.teacher import build_model
 
 FC = 'roi_head.bbox_head.fc_cls'
@@ -173,6 +177,47 @@ def test_a_loss_that_takes_no_made_up_batch_leaves_features(monkeypatch):
     cfg['distill'] = cfg['distill'][1:]
     assert len(pairs.build(cfg).entries[0].aligners) == 5
     assert 'only its features are tried out' in said[0]
+
+
+@pytest.mark.parametrize('method', ['dist-plus', 'vrm'])
+def test_of_what_was_read_no_graph_is_kept_and_streams_start_anew(method, monkeypatch):
+    from kd_plugin.distillers import trial
+
+    given, fit = [], trial.fit
+    monkeypatch.setattr(trial, 'fit', lambda *args: given.append(args[3]) or fit(*args))
+    distiller = pairs.build(dict(pairs.pair('retinanet'), distill=method))
+    for heard in (given[0], given[0].viewed):
+        if heard is None:
+            assert method == 'dist-plus'
+            continue
+        read = [tensor for calls in heard.student.values() for call in calls for tensor in call]
+        assert heard.losses == {} and read
+        assert all(tensor.grad_fn is None and tensor.requires_grad for tensor in read)
+    streams = [m for m in distiller.own_modules().modules() if isinstance(m, RandomStream)]
+    assert [stream.count for stream in streams] == [0] * len(streams)
+    assert bool(streams) == (method == 'vrm')
+
+
+@pytest.mark.parametrize(('numbers', 'rows', 'message'), [
+    ([0, 1, 1], 3, None), ([0, 0, 0], 3, None),
+    ([0, 1, 2], 3, "'x': the student's boxes speak of 3 images where the batch has 2"),
+    ([0, 1, 3], 3, 'speak of 4 images'),
+    ([0, 1, 1], 4, "'x': student 'roi_head.fc' gives \\[4\\] rows for 3 boxes"),
+])  # fmt: skip
+def test_rows_that_are_no_boxes_of_the_batch_are_refused(numbers, rows, message):
+    rois = torch.tensor([[number, 0.0, 0.0, 8.0, 8.0] for number in numbers])
+    heard = Heard({}, {'x': [[torch.zeros(rows, 5)]]}, {'roi_head': rois}, {})
+    entry = SimpleNamespace(name='x', student='roi_head.fc')
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        _check_rois(entry, heard, 'roi_head')
+
+
+def test_boxes_of_another_view_are_refused():
+    rois = torch.rand(3, 5)
+    heard, viewed = (Heard({}, {}, {'roi_head': boxes}, {}) for boxes in (rois, rois + 1))
+    _check_same_rois(heard, heard)
+    with pytest.raises(TapError, match="the student's 'roi_head' reads on the virtual view"):
+        _check_same_rois(heard, viewed)
 
 
 def test_of_several_made_up_batches_the_features_are_those_of_the_last(monkeypatch):

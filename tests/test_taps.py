@@ -136,3 +136,41 @@ def test_a_path_that_does_not_exist_lists_the_closest(path, closest):
 def test_beside_a_name_like_no_other_stand_those_of_its_module(path):
     with pytest.raises(ValueError, match=r'the closest are: own\.0, own\.1$'):
         find_module(Shared(), path)
+
+
+def test_a_path_from_outside_of_the_model_is_told_the_one_within():
+    with pytest.raises(ValueError, match=r"no module 'student\.cls'; the closest are: cls$"):
+        find_module(Shared(), 'student.cls')
+
+
+def test_the_closest_paths_are_five_at_most():
+    model = nn.ModuleDict({f'layer{i}': nn.ReLU() for i in range(8)})
+    with pytest.raises(ValueError) as error:
+        find_module(model, 'layer9')
+    assert str(error.value).count('layer') == 6  # that path and five
+
+
+def test_methods_that_a_module_does_not_have_are_left_out():
+    model = Shared()
+    with Taps(model, ['cls'], methods=[('', 'nothing')]) as taps:
+        model(LEVELS)
+    assert taps.calls == [] and taps.was_called('cls')
+
+
+def test_methods_are_those_of_the_module_inside_its_wrapper():
+    model, wrapper = TwoPasses(), nn.Module()
+    wrapper._fsdp_wrapped_module = nn.Module()
+    wrapper._fsdp_wrapped_module._fsdp_wrapped_module = model
+    with Taps(wrapper, methods=[('', '_score')]) as taps:
+        model(torch.ones(4, 2))
+    assert [call.method for call in taps.calls] == ['_score', '_score']
+
+
+def test_taps_read_anew_each_time_they_are_opened():
+    model = Shared()
+    taps = Taps(model, ['cls'])
+    for _ in range(2):
+        with taps:
+            assert not taps.was_called('cls')
+            model(LEVELS)
+        assert len(taps.take('cls')) == 2

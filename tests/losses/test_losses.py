@@ -1,5 +1,7 @@
 """The loss modules: they weigh and lay out what kd_plugin.functional computes."""
 
+import sys
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -180,3 +182,17 @@ def test_channels_that_are_no_anchors_of_so_many_classes_are_refused():
         split_classes(torch.randn(2, 9, 4, 4), 4)
     with pytest.raises(ValueError, match=r'must be \[N, C\] or \[N, C, H, W\], got shape \(3,\)'):
         split_classes(torch.randn(3), None)
+
+
+@pytest.mark.parametrize(('first', 'second', 'calls'), [
+    (0, 1, 1), (1, 0, 1), (1, 1, 2), (0, 0, 2)])  # fmt: skip
+@pytest.mark.parametrize('kind', [DISTLoss, FeatureRelationLoss])
+def test_a_relation_without_weight_costs_nothing(kind, first, second, calls, monkeypatch):
+    """But where none has a weight, the loss keeps its graph."""
+    taken = []
+    relations = sys.modules[kind.__module__].RELATIONS
+    monkeypatch.setitem(relations, 'cosine', lambda *args, **options: (
+        taken.append(args), F.cosine_distance(*args, **options))[1])
+    student = torch.rand(2, 4, 3, 3, requires_grad=True)
+    kind(first, second, relation='cosine')(student, torch.rand(2, 4, 3, 3)).backward()
+    assert len(taken) == calls and student.grad.any() == bool(first or second)

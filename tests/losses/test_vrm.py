@@ -279,3 +279,17 @@ def test_its_layers_and_edges_are_in_fp32_also_inside_autocast(autocast):
     with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
         value = loss(*four)
     torch.testing.assert_close(value.double(), exact, rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+def test_without_targets_foreground_is_what_the_teacher_is_surer_of_than_on_average(activation):
+    """At temperature 1: at 2, the third row would be below the mean."""
+    logits = torch.zeros(4, 2) if activation == 'softmax' else torch.full((4, 2), -9.0)
+    logits[:, 0] = torch.tensor([6.0, 6.0, 2.2, 0.0])
+    loss = VRMLoss(activation=activation)
+    levels = [logits[:3].reshape(3, 2, 1), logits[3:].reshape(1, 2, 1)]
+    assert loss._foreground(levels, None).tolist() == [True, True, True, False]
+    given = loss._foreground(levels, [torch.tensor([0, 1, 0]), torch.tensor([1])])
+    assert given.tolist() == [False, True, False, True]
+    with pytest.raises(ValueError, match=r'foreground has \[4\] rows, the logits \[3, 1\]'):
+        loss._foreground(levels, torch.zeros(4))

@@ -147,7 +147,10 @@ def test_without_logits_nothing_is_said_of_their_columns():
     made = METHODS.module_dict['dist-plus'](pair(without, without))
     assert [entry['name'] for entry in made.entries] == ['features']
     assert made.acclimation is None
-    assert made.notes == ['logits: of Pupil, no head', 'logits: of Master, no head']
+    said = ['logits: of Pupil, no head', 'logits: of Master, no head']
+    assert made.notes == said
+    made = METHODS.module_dict['vrm'](pair(without, without))
+    assert made.entries == [] and made.views is None and made.notes == said
 
 
 @pytest.mark.parametrize(('columns', 'classes', 'acclimates'), [

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 
 from kd_plugin import edges as E
 from kd_plugin.losses import VRMLoss
+from kd_plugin.losses.vrm import _take
 
 
 def views(*shape, dtype=torch.float32, close=0.3):
@@ -293,3 +294,11 @@ def test_without_targets_foreground_is_what_the_teacher_is_surer_of_than_on_aver
     assert given.tolist() == [False, True, False, True]
     with pytest.raises(ValueError, match=r'foreground has \[4\] rows, the logits \[3, 1\]'):
         loss._foreground(levels, torch.zeros(4))
+
+
+def test_rows_are_numbered_through_all_levels():
+    levels = [torch.randn(2, 3, 4), torch.randn(0, 3, 4), torch.randn(1, 3, 5)]
+    whole = torch.cat([level.movedim(1, -1).reshape(-1, 3) for level in levels])
+    rows = torch.tensor([0, 7, 8, 12, 3, 8])
+    assert torch.equal(_take(levels, rows), whole[rows])
+    assert _take([level.half() for level in levels], rows).dtype == torch.float32

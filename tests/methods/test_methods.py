@@ -320,6 +320,18 @@ def test_a_method_of_ones_own(models):
         METHODS.module_dict.pop('kd-mimic')
 
 
+def test_a_fault_inside_a_method_is_raised_as_it_is(models):
+    @METHODS.register_module('faulty')
+    def faulty(pair):
+        return len(3)
+
+    try:
+        with pytest.raises(TypeError, match="'int' has no len"):
+            make_plan('faulty', *models, 'mmdet')
+    finally:
+        METHODS.module_dict.pop('faulty')
+
+
 def test_nothing_to_compare_is_said_with_what_there_is():
     with pytest.raises(ValueError, match="(?s)'dist' finds nothing.*not both in a RoI head.*"
                                          "'bbox_head.retina_cls'.*of your own"):  # fmt: skip

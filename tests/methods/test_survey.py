@@ -204,6 +204,7 @@ def test_logits_of_a_loss_that_is_a_function_are_found_and_weigh_1():
     cfg.auxiliary_head = None
     (tap,) = Survey(build_model(cfg, 'mmseg'), 'mmseg').logits
     assert (tap.path, tap.activation, tap.weight) == ('decode_head.conv_seg', 'softmax', 1.0)
+    assert tap.head == 'decode_head'
 
 
 def test_what_is_watched_is_left_as_it_was_and_targets_are_those_of_classes():

@@ -110,7 +110,7 @@ def test_a_look_in_evaluation_ends_in_training_and_without_hooks(look):
 def test_a_target_by_keyword_is_a_target():
     class Loss(nn.Module):
         def forward(self, logits, target):
-            return F.cross_entropy(logits, target)
+            return logits.sum()
 
     class Head(nn.Module):
         def __init__(self):
@@ -122,8 +122,17 @@ def test_a_target_by_keyword_is_a_target():
         logits, targets = model['bbox_head'].fc_cls(torch.ones(2, 4)), torch.tensor([0, 2])
         model['bbox_head'].loss_cls(logits, target=targets)
         model['bbox_head'].loss_cls(logits, targets)
-    assert [target.tolist() for target in seen.targets['bbox_head']] == [[0, 2], [0, 2]]
-    assert [loss[:3] for loss in seen.losses] == [('bbox_head', 'softmax', 1.0)] * 2
+        model['bbox_head'].loss_cls(logits, (targets, torch.ones(2)))  # with soft scores
+    assert [target.tolist() for target in seen.targets['bbox_head']] == [[0, 2]] * 3
+    assert [loss[:3] for loss in seen.losses] == [('bbox_head', 'softmax', 1.0)] * 3
+
+
+def test_a_model_that_takes_no_made_up_images_has_no_maps():
+    cfg = pairs.retinanet()
+    cfg.neck.in_channels = [3, 3, 3, 3]
+    found = Survey(build_model(cfg, 'mmdet'), 'mmdet')
+    assert found.features == found.channels == {} and found.logits == []
+    assert 'its loss cannot be run on made-up images' in found.reason
 
 
 def test_no_layer_is_behind_logits_without_a_graph():

@@ -9,6 +9,8 @@ from typing import Any
 
 from few_labels import LABELS, few_labels
 from mmengine.config import Config
+from other_teacher import TEACHER, choose_teacher, teacher_length
+from plans import config_name
 
 from kd_plugin.methods import check_name, read
 
@@ -22,16 +24,23 @@ def with_method(cfg: Config, method: str) -> Config:
         cfg: Of a pair; for ``none`` also of a plain model. It is changed.
         method: A name, with its options, see :func:`kd_plugin.methods.read`. ``none`` is the
             student alone, ``none:iters=560`` (or ``epochs=…``) the same for as long. Options of
-            :func:`.few_labels` go with any.
+            :func:`.few_labels` go with any, and with any but ``none`` these: ``teacher``, another
+            teacher's config beside the pair's, and ``teacher_iters`` (or ``…_epochs``), for how
+            long the teacher trains.
 
     Raises:
-        ValueError: An unknown method, a plain model that is to be taught, or a length in
-            another unit than the config's own.
+        ValueError: An unknown method, a plain model that is to be taught, a teacher that is not
+            there, or a length in another unit than the config's own.
     """
     options = read(method)
     few = {key: options.pop(key) for key in LABELS if key in options}
     if few:
         few_labels(cfg, **few)
+    other = {key: options.pop(key) for key in TEACHER if key in options}
+    if other and (options['type'] == ALONE or 'student' not in cfg.model):
+        raise ValueError(f'{method!r}: without a teacher there is none to choose')
+    if other:
+        _choose(cfg, other)
     if options['type'] == ALONE and few.get('unlabelled'):
         raise ValueError(f'{method!r}: without a teacher nothing is learnt from unlabelled images')
     if options['type'] == ALONE:
@@ -50,6 +59,24 @@ def with_method(cfg: Config, method: str) -> Config:
     cfg.model.pop('acclimation', None)  # it belongs to the method that was there
     cfg.model.distill = options if len(options) > 1 else options['type']
     return cfg
+
+
+def _choose(cfg: Config, options: dict[str, Any]) -> None:
+    """Take another teacher, from the run that trains it.
+
+    Raises:
+        ValueError: There is no such config, or its training has another unit.
+    """
+    path = Path(cfg.model.teacher.config)
+    if 'teacher' in options:
+        path = Path(cfg.filename).parent / options['teacher']
+    if not path.exists():
+        raise ValueError(f'teacher={str(path)!r}: no such config')
+    own, length = Config.fromfile(path, import_custom_modules=False), teacher_length(options)
+    seed = own.get('randomness', {}).get('seed', 0)
+    if length:
+        own = with_method(own, length)
+    choose_teacher(cfg, own, f'work_dirs/{run_name(config_name(path), length, False)}/seed-{seed}')
 
 
 def _lengthen(cfg: Config, options: dict[str, Any]) -> None:

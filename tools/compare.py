@@ -26,9 +26,10 @@ from by_method import ALONE, with_method
 from command_line import distilled
 from make_table import METRICS, percent, read, table
 from mmengine.config import Config
+from plans import config_name
 from plans import method as method_of
 from results import read_result
-from run_experiments import ROOT, Run, config_name
+from run_experiments import ROOT, Run
 from scheduling import execute
 from step_costs import relative_cost
 from verdict import caveats, decided, gain, verdict

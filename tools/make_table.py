@@ -24,7 +24,7 @@ import verdict
 from by_method import ALONE
 from plans import PlanParser, add_run_arguments
 from results import read_result
-from run_experiments import Run, config_name, planned_runs
+from run_experiments import Run, planned_runs
 
 # Where none is named: the first of these that the results have.
 METRICS = 'mIoU', 'coco/bbox_mAP', 'pascal_voc/mAP'
@@ -84,14 +84,15 @@ def percent(metric: str, value: float) -> float:
     return 100 * value if metric.startswith('coco/') else value
 
 
-def teacher_row(rows: Sequence[Run]) -> tuple[str, dict] | None:
-    """Name and result of the teacher of the first run that has one."""
+def teachers(rows: Sequence[Run]) -> dict[str, dict]:
+    """The results of the runs' teachers, by name; of those that have none yet nothing."""
+    found: dict[str, dict] = {}
     for run in rows:
-        if run.teacher is not None and run.teacher.exists():
-            files = sorted((run.results / config_name(run.teacher)).glob('seed-*.json'))
-            if files:
-                return run.teacher.stem, read_result(files[0])
-    return None
+        name = run.teacher_name()
+        files = [] if name is None else sorted((run.results / name).glob('seed-*.json'))
+        if name is not None and files:
+            found.setdefault(name, read_result(files[0]))
+    return found
 
 
 def longer(rows: Sequence[Run]) -> int | None:
@@ -158,10 +159,8 @@ def table(
     timed = any(run.teacher and run.step_cost() for run in rows)
     head += names or ['seeds', 'step, × student' if timed else 'training, CPU s', 'memory, MB']
     lines = []
-    teacher = teacher_row(rows)
-    if teacher:
-        name, result = teacher
-        line = [name, *(f'{percent(m, result["metrics"][m]):.1f}' for m in metrics)]
+    for name, result in teachers(rows).items():
+        line = [Path(name).name, *(f'{percent(m, result["metrics"][m]):.1f}' for m in metrics)]
         line += [''] * len(bases)
         own = class_scores(first, result['metrics'])
         lines.append(line + ([f'{own[name]:.1f}' for name in names]

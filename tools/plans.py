@@ -53,3 +53,10 @@ def method(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def config_name(config: Path) -> str:
+    """How a config is called in paths, for example ``demo/pspnet_digits``."""
+    config = config.resolve()
+    parent = CONFIGS if config.is_relative_to(CONFIGS) else config.parent
+    return config.relative_to(parent).with_suffix('').as_posix()

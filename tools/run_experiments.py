@@ -31,12 +31,14 @@ from typing import Any
 from by_method import run_name, with_method
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
-from plans import CONFIGS, RESULTS, ROOT, WORK, PlanParser, add_run_arguments
+from other_teacher import teacher_length
+from plans import CONFIGS, RESULTS, ROOT, WORK, PlanParser, add_run_arguments, config_name
 from results import read_result, rows
 from scheduling import execute
 
 # The package before any config is read: it makes 'mmseg::…' name a config.
 from kd_plugin.atomic import write_text
+from kd_plugin.methods import read
 
 # mmengine finds packages through it, and Python would say so for every config that is read.
 warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
@@ -49,13 +51,6 @@ DECISIVE = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_sc
 SPEED = 'batch_size', 'num_workers', 'persistent_workers'
 SETTINGS = 'hash.txt'  # in a run's folder: what it was begun with
 PROGRESS = re.compile(r'(?:Epoch\(train\) +\[(\d+)\]|Iter\(train\)) *\[ *(\d+)/(\d+)\]')
-
-
-def config_name(config: Path) -> str:
-    """How a config is called in paths, for example ``demo/pspnet_digits``."""
-    config = config.resolve()
-    parent = CONFIGS if config.is_relative_to(CONFIGS) else config.parent
-    return config.relative_to(parent).with_suffix('').as_posix()
 
 
 def versions() -> dict[str, str]:
@@ -93,6 +88,7 @@ class Run:
         self.cost = self.result.with_name('step-cost.json')
         teacher = self.cfg.model.get('teacher')
         self.teacher = None if teacher is None else Path(teacher.config)
+        self.teacher_method = teacher_length(read(self.method)) if self.method else None
         # The folder that relative paths of the config are read from.
         self.base = ROOT if self.config.resolve().is_relative_to(CONFIGS) else Path.cwd()
         self.hash = self._hash()
@@ -137,6 +133,12 @@ class Run:
                 return sum(found) / len(found)
         return None
 
+    def teacher_name(self) -> str | None:
+        """What the run of this one's teacher is called, wherever its weights come from."""
+        if self.teacher is None or not self.teacher.exists():
+            return None
+        return run_name(config_name(self.teacher), self.teacher_method, distills=False)
+
     def teacher_run(self) -> Run | None:
         """The run that trains this one's teacher; None if its weights come from elsewhere."""
         if self.teacher is None:
@@ -148,7 +150,7 @@ class Run:
         if (self.base / checkpoint).exists() and not (folder / SETTINGS).exists():
             return None  # the user's own
         seed = Config.fromfile(self.teacher, import_custom_modules=False).randomness.seed
-        return Run(self.teacher, seed, self.results, folder)
+        return Run(self.teacher, seed, self.results, folder, method=self.teacher_method)
 
     def missing_teacher(self) -> Run | None:
         """The run that trains this one's teacher, if there is one that is not done."""

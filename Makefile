@@ -1,5 +1,6 @@
 # make demo      segmentation demo: teacher, student alone, student distilled; a table and a picture
 # make demo-det  the same for a detector
+# make digits    every method on three pairs of DigitScenes, resumable; the tables of docs/digits.md
 # make test      the tests
 # make test-road the README's recipes and a config of each family at full size, under mmdet's and mmseg's scripts
 # make test-numbers  thousands of drawn cases a loss; docs/reliability.md has what came of it
@@ -32,7 +33,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_OPTIONS
 DONE := $(VENV)/.done
 FAIL = { echo "make: $(1)" >&2; exit 1; }
 
-TARGETS := setup demo demo-det test test-road test-numbers test-mutants coverage test-cpus docs lint bundle
+TARGETS := setup demo demo-det digits test test-road test-numbers test-mutants coverage test-cpus docs lint bundle
 .PHONY: $(TARGETS) $(TARGETS:=-onedl) clean
 setup: $(DONE)-project
 
@@ -107,6 +108,13 @@ demo: setup
 
 demo-det: setup
 	$(BIN)/python -W ignore tools/demo.py det
+
+digits: setup
+	@for pair in deeplabv3 retinanet faster-rcnn; do \
+	  $(BIN)/python -W ignore tools/run_experiments.py @configs/plans/demo_$$pair.txt && \
+	  $(BIN)/python -W ignore tools/step_costs.py @configs/plans/demo_$$pair.txt --threads 1 || exit 1; \
+	done
+	$(BIN)/python tools/make_table.py --refresh docs/digits.md
 
 clean:
 	rm -rf .venv .venv-* work_dirs data bundle build

@@ -15,6 +15,7 @@ from plans import config_name
 from kd_plugin.methods import check_name, read
 
 ALONE = 'none'  # the student of the pair without a teacher
+LENGTH = 'iters', 'epochs'  # options that go with any method
 
 
 def with_method(cfg: Config, method: str) -> Config:
@@ -23,8 +24,8 @@ def with_method(cfg: Config, method: str) -> Config:
     Args:
         cfg: Of a pair; for ``none`` also of a plain model. It is changed.
         method: A name, with its options, see :func:`kd_plugin.methods.read`. ``none`` is the
-            student alone, ``none:iters=560`` (or ``epochs=…``) the same for as long. Options of
-            :func:`.few_labels` go with any, and with any but ``none`` these: ``teacher``, another
+            student alone. With any go ``iters=560`` (or ``epochs``), to train for so long, and
+            the options of :func:`.few_labels`; with any but ``none`` also ``teacher``, another
             teacher's config beside the pair's, and ``teacher_iters`` (or ``…_epochs``), for how
             long the teacher trains.
 
@@ -41,13 +42,17 @@ def with_method(cfg: Config, method: str) -> Config:
         raise ValueError(f'{method!r}: without a teacher there is none to choose')
     if other:
         _choose(cfg, other)
+    length = {key: options.pop(key) for key in LENGTH if key in options}
+    if length:
+        _lengthen(cfg, length)
     if options['type'] == ALONE and few.get('unlabelled'):
         raise ValueError(f'{method!r}: without a teacher nothing is learnt from unlabelled images')
     if options['type'] == ALONE:
         cfg.model = cfg.model.get('student', cfg.model)
         del options['type']
         if options:
-            _lengthen(cfg, options)
+            raise ValueError(f'{method!r}: the student alone takes {[*LENGTH, *LABELS]}, '
+                             f'not {sorted(options)}')  # fmt: skip
         return cfg
     if 'student' not in cfg.model:
         raise ValueError(
@@ -87,8 +92,8 @@ def _lengthen(cfg: Config, options: dict[str, Any]) -> None:
     """
     unit = 'iters' if 'max_iters' in cfg.train_cfg else 'epochs'
     if set(options) != {unit}:
-        raise ValueError(f'{cfg.filename} trains by {unit}; write {ALONE}:{unit}=NUMBER, '
-                         f'not {sorted(options)}')  # fmt: skip
+        raise ValueError(
+            f'{cfg.filename} trains by {unit}; write {unit}=NUMBER, not {sorted(options)}')
     old, new = cfg.train_cfg[f'max_{unit}'], options[unit]
     cfg.train_cfg[f'max_{unit}'] = new
     if cfg.train_cfg.get('val_interval') == old:

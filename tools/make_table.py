@@ -21,10 +21,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import verdict
-from by_method import ALONE
+from by_method import ALONE, LENGTH
 from plans import PlanParser, add_run_arguments
 from results import read_result
 from run_experiments import Run, planned_runs
+
+from kd_plugin.methods import read as read_method
 
 # Where none is named: the first of these that the results have.
 METRICS = 'mIoU', 'coco/bbox_mAP', 'pascal_voc/mAP'
@@ -95,11 +97,18 @@ def teachers(rows: Sequence[Run]) -> dict[str, dict]:
     return found
 
 
-def longer(rows: Sequence[Run]) -> int | None:
-    """Which row is the student alone trained for longer."""
+def longer(rows: Sequence[Run]) -> tuple[int, str] | None:
+    """Which row is the first one trained for longer, and how long."""
+    def parts(run: Run) -> tuple[dict, list[str]]:
+        options = read_method(run.method or ALONE)
+        lengths = [f'{key}={options.pop(key)}' for key in LENGTH if key in options]
+        return options, lengths
+
+    first, _ = parts(rows[0])
     for number, run in enumerate(rows):
-        if run.config == rows[0].config and (run.method or '').startswith(f'{ALONE}:'):
-            return number
+        options, lengths = parts(run)
+        if run.config == rows[0].config and options == first and lengths:
+            return number, lengths[0]
     return None
 
 
@@ -152,8 +161,8 @@ def table(
 
     bases = {0: 'gain (95 % interval)'}
     long = longer(rows)
-    if long and found[long] and not names:
-        bases[long] = f'gain over {str(rows[long].method).partition(":")[2]}'
+    if long and found[long[0]] and not names:
+        bases[long[0]] = f'gain over {long[1]}'
     head = ['', *(metric.rpartition('/')[2] for metric in metrics), *bases.values()]
     # Measured side by side, if it was; seconds of different machines order nothing.
     timed = any(run.teacher and run.step_cost() for run in rows)

@@ -36,6 +36,12 @@ def test_none_is_the_student_alone():
     assert with_method(cfg, 'none').model == dict(type='A')
 
 
+def test_any_method_trains_for_longer():
+    cfg = with_method(config(), 'dist:iters=60,every=2')
+    assert cfg.train_cfg.max_iters == 60 and cfg.param_scheduler[1].end == 60
+    assert cfg.model.distill == dict(type='dist', every=2)
+
+
 @pytest.mark.parametrize('unit', ['iters', 'epochs'])
 def test_the_student_alone_trains_for_longer_on_a_stretched_schedule(unit):
     cfg = with_method(config(f'max_{unit}=30'), f'none:{unit}=60')
@@ -67,8 +73,8 @@ def test_schedules_of_the_zoo_are_stretched(name, expected):
 
 
 @pytest.mark.parametrize(('method', 'message'), [
-    ('none:epochs=60', 'trains by iters; write none:iters=NUMBER'),
-    ('none:long=2', 'trains by iters'),
+    ('none:epochs=60', 'trains by iters; write iters=NUMBER'),
+    ('none:long=2', r"the student alone takes .*, not \['long'\]"),
     ('dist-pluss', "write 'dist-plus', or one"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_said(method, message):

@@ -49,7 +49,7 @@ def test_another_teacher_is_one_that_the_runner_trains(taught, tmp_path):
 @pytest.mark.parametrize(('method', 'message'), [
     ('none:teacher_iters=2', 'without a teacher there is none to choose'),
     ("kd:teacher='nothing.py'", 'nothing.py.*no such config'),
-    ('kd:teacher_epochs=2', 'trains by iters; write none:iters=NUMBER'),
+    ('kd:teacher_epochs=2', 'trains by iters; write iters=NUMBER'),
     ("kd:teacher='pspnet_digits.py'", "'pspnet_digits.py' is the config of a pair"),
 ])  # fmt: skip
 def test_teachers_that_cannot_be_chosen_are_refused(runs, method, message):  # noqa: F811

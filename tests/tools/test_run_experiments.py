@@ -152,6 +152,16 @@ def test_a_table_compares_to_the_student_trained_for_as_long(results):
     assert '|  | 3 | 11 |' in rows[4]  # not compared to itself
 
 
+def test_for_as_long_is_of_the_same_labels(runs):
+    config, results = runs[0].config, runs[0].results
+    rows = [Run(config, 0, results, method=method) for method in (
+        'none:labels=0.5', 'none', 'dist:labels=0.5,iters=9', 'none:iters=8',
+        'none:labels=0.5,iters=6', 'none:labels=0.5,iters=7')]  # fmt: skip
+    assert make_table.longer(rows) == (4, 'iters=6')
+    assert make_table.longer(rows[1:]) == (2, 'iters=8')
+    assert make_table.longer(rows[:3]) is None
+
+
 def test_a_table_has_what_a_step_costs_where_it_was_measured(results):
     runs, _ = results
     assert 'training, CPU s' in make_table.table(runs, [0, 1, 2])

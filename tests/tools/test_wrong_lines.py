@@ -17,7 +17,7 @@ WRONG = [
     ('train', [STUDENT, '--method', 'dist'], "has no teacher, so 'dist' cannot be its method; give the config of a pair"),
     ('train', [PAIR, '--method', 'dist-pluss'], "'dist-pluss' is no method; write 'dist-plus'"),
     ('train', [PAIR, '--method', 'dist:tau'], "'dist:tau' is no method with options; write them like"),
-    ('train', [PAIR, '--method', 'none:epochs=3'], 'trains by iters; write none:iters=NUMBER'),
+    ('train', [PAIR, '--method', 'none:epochs=3'], 'trains by iters; write iters=NUMBER'),
     ('train', [PAIR, '--auto-scale-lr'], 'has no auto_scale_lr.base_batch_size to scale from'),
     ('train', ['nowhere.py'], "config 'nowhere.py' is no file (looked from"),
     ('test', ['nowhere.py', 'S.pth'], "config 'nowhere.py' is no file (looked from"),

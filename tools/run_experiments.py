@@ -3,12 +3,12 @@
     tools/run_experiments.py configs/demo/pspnet_digits.py --methods none kd dist:tau=4 --seeds 0 1
 
 A method is a name, with options behind a colon, and none the student of the pair alone
-(none:iters=560 for as long). With any go iters or epochs (the schedule stretched), labels, unlabelled
-and pseudo (docs/unlabelled.md), and with a taught student's teacher='CONFIG.py' (beside the pair's)
-and teacher_iters: the teacher's own training. Without --methods a config is run as it is. What is done is skipped,
-what was interrupted goes on from its last checkpoint, and a teacher that is not there yet is
-trained first. Put the arguments in a file and write @FILE to keep a plan. tools/make_table.py
-turns the result files into tables.
+(none:iters=560 for as long). With any go iters or epochs (the schedule is stretched), labels,
+unlabelled and pseudo (docs/unlabelled.md); where there is a teacher, teacher='CONFIG.py', another
+one's config beside the pair's, and teacher_iters, for how long it trains. Without --methods a
+config is run as it is. What is done is skipped, what was interrupted goes on from its last
+checkpoint, and a teacher that is not there yet is trained first. Put the arguments in a file and
+write @FILE to keep a plan. tools/make_table.py turns the result files into tables.
 """
 
 from __future__ import annotations

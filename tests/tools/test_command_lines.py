@@ -59,7 +59,7 @@ def test_train_with_options_then_test_student_and_teacher(call, config, tmp_path
     ('run_experiments', ['CONFIG', '--methods', 'dist-pluss'], "write 'dist-plus', or one"),
     ('run_experiments', ['configs/demo/pspnet_digits-student.py', '--methods', 'kd'],
      'the config of a pair'),
-    ('train', ['CONFIG', '--method', 'none:epochs=3'], 'write none:iters=NUMBER'),
+    ('train', ['CONFIG', '--method', 'none:epochs=3'], 'write iters=NUMBER'),
     ('make_table', ['CONFIG', '--results', '/nowhere'], 'has no results yet'),
 ])  # fmt: skip
 def test_wrong_arguments_get_a_sentence(tool, arguments, message, config, call):

@@ -80,7 +80,10 @@ def _choose(cfg: Config, options: dict[str, Any]) -> None:
     own, length = Config.fromfile(path, import_custom_modules=False), teacher_length(options)
     seed = own.get('randomness', {}).get('seed', 0)
     if length:
-        own = with_method(own, length)
+        try:
+            own = with_method(own, length)
+        except ValueError as error:
+            raise ValueError(f'teacher_iters or teacher_epochs: {error}') from error
     choose_teacher(cfg, own, f'work_dirs/{run_name(config_name(path), length, False)}/seed-{seed}')
 
 

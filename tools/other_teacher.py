@@ -12,10 +12,9 @@ TEACHER = 'teacher', 'teacher_iters', 'teacher_epochs'  # options that go with a
 
 def teacher_length(options: dict[str, Any]) -> str | None:
     """For how long a method's options let the teacher train, as the method of its own run."""
-    for unit in ('iters', 'epochs'):
-        if f'teacher_{unit}' in options:
-            return f'none:{unit}={options[f"teacher_{unit}"]}'
-    return None
+    lengths = [f'{unit}={options[f"teacher_{unit}"]}' for unit in ('iters', 'epochs')
+               if f'teacher_{unit}' in options]  # fmt: skip
+    return f'none:{",".join(lengths)}' if lengths else None
 
 
 def choose_teacher(cfg: Config, own: Config, checkpoint: str) -> None:

@@ -37,7 +37,7 @@ def lines(rows: Sequence[Run], seeds: Sequence[int], over: str) -> tuple[str, Li
         over: An option of the methods, or ``'teacher'``.
 
     Raises:
-        ValueError: No results, or none of methods that have the option.
+        ValueError: No results, or none of methods that have the option; a teacher without any.
     """
     metric, found = '', {}
     for run in rows:
@@ -59,8 +59,12 @@ def _place(run: Run, over: str, metric: str) -> float | None:
     if over != 'teacher':
         value = read_method(run.method or ALONE).get(over)
         return None if value is None else float(value)
-    result = next(iter(teachers([run]).values()), None)
-    return None if result is None else percent(metric, result['metrics'][metric])
+    if run.teacher is None:
+        return None
+    for result in teachers([run]).values():
+        return percent(metric, result['metrics'][metric])
+    raise ValueError(f'{run.name}: its teacher has no results, so its place is not known; run '
+                     'tools/run_experiments.py with the config of the teacher')  # fmt: skip
 
 
 def _label(run: Run, over: str) -> str:

@@ -49,7 +49,8 @@ def test_another_teacher_is_one_that_the_runner_trains(taught, tmp_path):
 @pytest.mark.parametrize(('method', 'message'), [
     ('none:teacher_iters=2', 'without a teacher there is none to choose'),
     ("kd:teacher='nothing.py'", 'nothing.py.*no such config'),
-    ('kd:teacher_epochs=2', 'trains by iters; write iters=NUMBER'),
+    ('kd:teacher_epochs=2', 'teacher_iters or teacher_epochs: .* trains by iters'),
+    ('kd:teacher_iters=2,teacher_epochs=2', 'teacher_iters or teacher_epochs: .* trains by iters'),
     ("kd:teacher='pspnet_digits.py'", "'pspnet_digits.py' is the config of a pair"),
 ])  # fmt: skip
 def test_teachers_that_cannot_be_chosen_are_refused(runs, method, message):  # noqa: F811
@@ -72,6 +73,12 @@ def test_over_the_teacher_places_are_its_own_scores(taught):
         'student alone': {None: [30.0, 32.0]},
         'kd': {40.0: [34.0, 36.0], 35.0: [32.0, 34.0], 50.0: [31.0, 33.0]},
         'dist': {40.0: [34.0, 36.0], 35.0: [32.0, 34.0], 50.0: [36.0, 38.0]}}
+
+
+def test_a_teacher_without_results_has_no_place(taught):
+    taught[1].teacher_run().result.unlink()
+    with pytest.raises(ValueError, match='kd,teacher_iters=2_pspnet_digits: its teacher has no'):
+        plot_methods.lines(taught, [0, 1], 'teacher')
 
 
 def test_over_an_option_places_are_its_numbers(taught):

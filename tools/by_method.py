@@ -9,13 +9,14 @@ from typing import Any
 
 from few_labels import LABELS, few_labels
 from mmengine.config import Config
-from other_teacher import TEACHER, choose_teacher, teacher_length
 from plans import config_name
 
 from kd_plugin.methods import check_name, read
 
 ALONE = 'none'  # the student of the pair without a teacher
-LENGTH = 'iters', 'epochs'  # options that go with any method
+# Options that go with any method, and with any that has a teacher.
+LENGTH = 'iters', 'epochs'
+TEACHER = 'teacher', 'teacher_iters', 'teacher_epochs'
 
 
 def with_method(cfg: Config, method: str) -> Config:
@@ -39,7 +40,8 @@ def with_method(cfg: Config, method: str) -> Config:
         few_labels(cfg, **few)
     other = {key: options.pop(key) for key in TEACHER if key in options}
     if other and (options['type'] == ALONE or 'student' not in cfg.model):
-        raise ValueError(f'{method!r}: without a teacher there is none to choose')
+        raise ValueError(f'{method!r}: without a teacher there is none to choose; name a method, such as '
+                         'kd, and a pair that has one')  # fmt: skip
     if other:
         _choose(cfg, other)
     length = {key: options.pop(key) for key in LENGTH if key in options}
@@ -66,25 +68,41 @@ def with_method(cfg: Config, method: str) -> Config:
     return cfg
 
 
+def teacher_length(options: dict[str, Any]) -> str | None:
+    """For how long a method's options let the teacher train, as the method of its own run."""
+    lengths = [f'{unit}={options[f"teacher_{unit}"]}' for unit in LENGTH
+               if f'teacher_{unit}' in options]  # fmt: skip
+    return f'{ALONE}:{",".join(lengths)}' if lengths else None
+
+
 def _choose(cfg: Config, options: dict[str, Any]) -> None:
     """Take another teacher, from the run that trains it.
 
     Raises:
-        ValueError: There is no such config, or its training has another unit.
+        ValueError: There is no such config, it is that of a pair, or its training has another
+            unit.
     """
     path = Path(cfg.model.teacher.config)
     if 'teacher' in options:
         path = Path(cfg.filename).parent / options['teacher']
     if not path.exists():
-        raise ValueError(f'teacher={str(path)!r}: no such config')
+        raise ValueError(f'teacher={str(path)!r}: no such config; write the name of one beside '
+                         f'{cfg.filename}')  # fmt: skip
     own, length = Config.fromfile(path, import_custom_modules=False), teacher_length(options)
-    seed = own.get('randomness', {}).get('seed', 0)
+    if 'student' in own.model:
+        raise ValueError(
+            f'teacher={path.name!r} is the config of a pair; write that of a model')
     if length:
         try:
             own = with_method(own, length)
         except ValueError as error:
             raise ValueError(f'teacher_iters or teacher_epochs: {error}') from error
-    choose_teacher(cfg, own, f'work_dirs/{run_name(config_name(path), length, False)}/seed-{seed}')
+    unit = 'iter' if 'max_iters' in own.train_cfg else 'epoch'
+    seed = own.get('randomness', {}).get('seed', 0)
+    cfg.model.teacher.update(
+        config=str(path),
+        checkpoint=f'work_dirs/{run_name(config_name(path), length, distills=False)}/seed-{seed}/'
+                   f'{unit}_{own.train_cfg[f"max_{unit}s"]}.pth')  # fmt: skip
 
 
 def _lengthen(cfg: Config, options: dict[str, Any]) -> None:

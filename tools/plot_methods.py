@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from by_method import ALONE
+from by_method import ALONE, TEACHER
 from make_table import METRICS, percent, read, teachers
-from other_teacher import TEACHER
 from plans import PlanParser, add_run_arguments
 from run_experiments import Run, planned_runs
 

@@ -30,10 +30,9 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-from by_method import run_name, with_method
+from by_method import run_name, teacher_length, with_method
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
-from other_teacher import teacher_length
 from plans import CONFIGS, RESULTS, ROOT, WORK, PlanParser, add_run_arguments, config_name
 from results import read_result, rows
 from scheduling import execute

@@ -40,8 +40,8 @@ def with_method(cfg: Config, method: str) -> Config:
         few_labels(cfg, **few)
     other = {key: options.pop(key) for key in TEACHER if key in options}
     if other and (options['type'] == ALONE or 'student' not in cfg.model):
-        raise ValueError(f'{method!r}: without a teacher there is none to choose; name a method, such as '
-                         'kd, and a pair that has one')  # fmt: skip
+        raise ValueError(f'{method!r}: without a teacher there is none to choose; write a method, '
+                         'kd say, and the config of a pair')  # fmt: skip
     if other:
         _choose(cfg, other)
     length = {key: options.pop(key) for key in LENGTH if key in options}

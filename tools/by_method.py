@@ -109,7 +109,7 @@ def _lengthen(cfg: Config, options: dict[str, Any]) -> None:
     """Train for so long: what ended with training ends with it now, milestones keep their share.
 
     Raises:
-        ValueError: Not the config's unit.
+        ValueError: Not the config's unit, or no longer than its warm-up.
     """
     unit = 'iters' if 'max_iters' in cfg.train_cfg else 'epochs'
     if set(options) != {unit}:
@@ -137,6 +137,8 @@ def _stretch(schedulers: list[dict], old: int, new: int) -> None:
     """Stretch schedules of one length to another: warm-ups stay, what follows keeps its share."""
     warm = max((one['end'] for one in schedulers
                 if one.get('begin', 0) == 0 and one.get('end', old) < old), default=0)  # fmt: skip
+    if new <= warm:
+        raise ValueError(f'a length of {new} ends within the warm-up of {warm}; write more')
 
     def moved(point: int) -> int:
         return point if point <= warm else round(point * new / old)

@@ -74,6 +74,7 @@ def test_schedules_of_the_zoo_are_stretched(name, expected):
 
 @pytest.mark.parametrize(('method', 'message'), [
     ('none:epochs=60', 'trains by iters; write iters=NUMBER'),
+    ('none:iters=10', 'a length of 10 ends within the warm-up of 10; write more'),
     ('none:long=2', r"the student alone takes .*, not \['long'\]"),
     ('dist-pluss', "write 'dist-plus', or one"),
 ])  # fmt: skip

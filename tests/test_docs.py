@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TABLES = [ROOT / 'docs/digits.md', ROOT / 'docs/real-data.md']
 # `run's name` and its score, as a cell has it.
-SCORE = re.compile(r'`([\w,=-]+_[\w,=-]+)` (\d+\.\d(?: ± \d+\.\d)?)')
+SCORE = re.compile(r'`([\w,=.-]+_[\w,=.-]+)` (\d+\.\d(?: ± \d+\.\d)?)')
 
 
 def test_scores_beside_a_runs_name_are_those_of_the_tables():
@@ -31,7 +31,8 @@ def gains(plan):
         found = re.fullmatch(r'([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)', row[column])
         if found:
             mean, low, high = found.groups()
-            method = row[1].partition('_')[0] if ',iters=' not in row[1] else 'alone'
+            name = re.sub(r',labels=[\d.]+', '', row[1].partition('_')[0])
+            method = name if ',iters=' not in row[1] else 'alone'
             yield method, f'({mean})' if float(low) <= 0 <= float(high) else mean
 
 

@@ -1,4 +1,4 @@
-# CamVid for CPU cores: half the side, crops of 192x144. Labels of validation and test keep their
+# CamVid for CPU cores: a third of the side, crops of 128x96. Labels of validation and test keep their
 # size, so scores are those of full-size predictions.
 _base_ = 'camvid.py'
 default_scope = 'mmseg'
@@ -7,14 +7,14 @@ train_dataloader = dict(
     dataset=dict(pipeline=[
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations'),
-        dict(type='RandomResize', scale=(240, 180), ratio_range=(0.75, 1.5), keep_ratio=True),
-        dict(type='RandomCrop', crop_size=(144, 192)),
+        dict(type='RandomResize', scale=(160, 120), ratio_range=(0.75, 1.5), keep_ratio=True),
+        dict(type='RandomCrop', crop_size=(96, 128)),
         dict(type='RandomFlip', prob=0.5),
         dict(type='PackSegInputs'),
     ]))
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(240, 180), keep_ratio=True),
+    dict(type='Resize', scale=(160, 120), keep_ratio=True),
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]

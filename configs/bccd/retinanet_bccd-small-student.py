@@ -1,5 +1,7 @@
-# The RetinaNet student alone: 8 base channels, anchors of 16 to 90 pixels.
-_base_ = ['../_base_/retinanet_demo.py', '../_base_/bccd_small.py', '../_base_/schedule_small.py']
+# The RetinaNet student alone: 8 base channels, anchors of 16 to 90 pixels. Batches of 4, as it is trained
+# on few of the images.
+_base_ = ['../_base_/retinanet_demo.py', '../_base_/bccd_small.py', '../_base_/schedule_demo.py']
+train_dataloader = dict(batch_size=4)
 model = dict(
     backbone=dict(stem_channels=8, base_channels=8),
     neck=dict(in_channels=[16, 32, 64], out_channels=24),

@@ -9,7 +9,7 @@ model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor', mean=[127.0] * 3, std=[128.0] * 3, bgr_to_rgb=True,
-        pad_val=0, seg_pad_val=255, size=(144, 192)),
+        pad_val=0, seg_pad_val=255, size=(96, 128)),
     backbone=dict(type='EfficientNetLite', arch='lite2', pretrained=True),
     neck=dict(
         type='FPN', in_channels=[24, 48, 120, 352], out_channels=96, num_outs=4,
@@ -20,12 +20,12 @@ model = dict(
         norm_cfg=norm_cfg, align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
     train_cfg=dict(), test_cfg=dict(mode='whole'))
-max_iters = 2000
-train_cfg = dict(max_iters=max_iters, val_interval=500)
+max_iters = 1200
+train_cfg = dict(max_iters=max_iters, val_interval=400)
 optim_wrapper = dict(
     optimizer=dict(lr=2e-3, weight_decay=1e-2),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.5))))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=200),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=200, end=max_iters, eta_min=1e-5),
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=150),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=150, end=max_iters, eta_min=1e-5),
 ]

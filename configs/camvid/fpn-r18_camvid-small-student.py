@@ -5,7 +5,7 @@ model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True, pad_val=0, seg_pad_val=255, size=(144, 192)),
+        bgr_to_rgb=True, pad_val=0, seg_pad_val=255, size=(96, 128)),
     backbone=dict(
         type='ResNetV1c', depth=18, num_stages=4, out_indices=(0, 1, 2, 3), stem_channels=8,
         base_channels=8, norm_cfg=norm_cfg, norm_eval=False, zero_init_residual=False,
@@ -22,10 +22,4 @@ model = dict(
         norm_cfg=norm_cfg, align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
     train_cfg=dict(), test_cfg=dict(mode='whole'))
-max_iters = 2400
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(weight_decay=1e-2))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=300),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=300, end=max_iters, eta_min=1e-5),
-]

@@ -6,5 +6,5 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='{{fileDirname}}/fpn-lite2_camvid-small-teacher.py',
-        checkpoint='work_dirs/camvid/fpn-lite2_camvid-small-teacher/seed-0/iter_2000.pth'),
+        checkpoint='work_dirs/camvid/fpn-lite2_camvid-small-teacher/seed-0/iter_1200.pth'),
     distill='dist-plus')

@@ -19,6 +19,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import verdict
 from by_method import ALONE, LENGTH
@@ -97,17 +98,27 @@ def teachers(rows: Sequence[Run]) -> dict[str, dict]:
     return found
 
 
-def longer(rows: Sequence[Run]) -> tuple[int, str] | None:
-    """Which row is the first one trained for longer, and how long."""
+def alone_with_its_labels(rows: Sequence[Run]) -> list[int]:
+    """For each row which one its gain is over: the student alone with its labels, or the first."""
+    first: dict[Any, int] = {}
+    options = [read_method(run.method or ALONE) for run in rows]
+    for number, one in enumerate(options):
+        if one['type'] == ALONE:
+            first.setdefault(one.get('labels'), number)
+    return [first.get(one.get('labels'), 0) for one in options]
+
+
+def longer(rows: Sequence[Run], base: int = 0) -> tuple[int, str] | None:
+    """Which row is the first that is the base, trained for longer, and how long."""
     def parts(run: Run) -> tuple[dict, list[str]]:
         options = read_method(run.method or ALONE)
         lengths = [f'{key}={options.pop(key)}' for key in LENGTH if key in options]
         return options, lengths
 
-    first, _ = parts(rows[0])
+    first, _ = parts(rows[base])
     for number, run in enumerate(rows):
         options, lengths = parts(run)
-        if run.config == rows[0].config and options == first and lengths:
+        if run.config == rows[base].config and options == first and lengths:
             return number, lengths[0]
     return None
 
@@ -131,7 +142,7 @@ def table(
     """A Markdown table, one row a config and method, the teacher first.
 
     Args:
-        rows: Runs, of whatever seed, the student alone first.
+        rows: Runs, of whatever seed, the student alone first; of each share of labels too.
         seeds: Which of their results to take.
         metrics: Keys of the results; the gain is of the first.
         classes: Compare the classes in place of time and memory: the student's metric of each,
@@ -159,11 +170,14 @@ def table(
         return {seed: class_scores(first, one['metrics'])[name]
                 for seed, one in found[row].items()}
 
-    bases = {0: 'gain (95 % interval)'}
+    alone = alone_with_its_labels(rows)
+    bases = [('gain (95 % interval)', alone)]
     long = longer(rows)
     if long and found[long[0]] and not names:
-        bases[long[0]] = f'gain over {long[1]}'
-    head = ['', *(metric.rpartition('/')[2] for metric in metrics), *bases.values()]
+        longs = {base: longer(rows, base) for base in set(alone)}
+        bases.append((f'gain over {long[1]}', [longs[base][0] if longs[base] else base
+                                               for base in alone]))
+    head = ['', *(metric.rpartition('/')[2] for metric in metrics), *(text for text, _ in bases)]
     # Measured side by side, if it was; seconds of different machines order nothing.
     timed = any(run.teacher and run.step_cost() for run in rows)
     head += names or ['seeds', 'step, × student' if timed else 'training, CPU s', 'memory, MB']
@@ -176,11 +190,11 @@ def table(
                              or _costs({0: result}, timed)))
     for row, run in enumerate(rows):
         line = [Path(run.name).name, *(spread(list(scores(row, m).values())) for m in metrics)]
-        line += ['' if row in (0, base) else gain(scores(row, first), scores(base, first))
-                 for base in bases]  # fmt: skip
+        line += ['' if row in (alone[row], of[row]) else
+                 gain(scores(row, first), scores(of[row], first)) for _, of in bases]  # fmt: skip
         for name in names:
             values = of_class(row, name)
-            line.append(with_gain(values, of_class(0, name)) if row
+            line.append(with_gain(values, of_class(alone[row], name)) if row != alone[row]
                         else spread(list(values.values())))  # fmt: skip
         lines.append(line if names else line + _costs(found[row], timed, run.step_cost()))
     lines = [head, ['---'] + ['---:'] * (len(head) - 1), *lines]

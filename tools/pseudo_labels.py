@@ -1,13 +1,15 @@
-"""Write a teacher's confident predictions on the training images as labels.
+"""Write a teacher's confident predictions on images as labels.
 
-    python tools/pseudo_labels.py PAIR.py --out ann_dir/pseudo --threshold 0.7
+    python tools/pseudo_labels.py PAIR.py --images data/photos --out data/photo-labels
 
-The obvious alternative to distilling images without labels, and what it is measured by. The images
-are those of the config's training data, all of them, as its test pipeline shows them; the teacher
-is that of a pair, or --teacher with --teacher-checkpoint. Paths are read in the folder of the data
-set (data_root): label maps go into a folder, with 255 where no class reaches the threshold; boxes
-(and masks) into a file in COCO's format. A method takes them by its options, in quotes:
-none:labels=0.1,pseudo='ann_dir/pseudo'.
+The teacher is that of a pair, or --teacher with --teacher-checkpoint; it sees the images as the
+config's test pipeline shows them. Label maps go into a folder, with 255 where no class reaches the
+threshold; boxes (and masks) into a file in COCO's format. What a config needs to train on them
+beside its own images is printed.
+
+Without --images they are those of the config's training data, all of them, and --out is read in
+its folder (data_root): to measure what labels are worth. A method takes them by its options, in
+quotes: none:labels=0.1,pseudo='ann_dir/pseudo'.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from rich.progress import track
 from torch import Tensor
 
 from kd_plugin.atomic import write_text
+from kd_plugin.data.unlabelled import ImageFolder
 from kd_plugin.doctor import class_names, teacher_file
 from kd_plugin.doctor.finding import BAD
 from kd_plugin.runner.unlabelled_data import innermost, without_label_steps
@@ -37,12 +40,19 @@ from kd_plugin.teacher import build_teacher
 IGNORED = 255
 
 
-def images_of(cfg: Config) -> BaseDataset:
-    """All training images of a config, as its test pipeline shows them."""
+def images_of(cfg: Config, folder: str | None = None) -> tuple[BaseDataset, BaseDataset]:
+    """The training data of a config, and the images: the same, or those of a folder.
+
+    All of them, as the config's test pipeline shows them.
+
+    Raises:
+        ValueError: No such folder, or no image in it.
+    """
     options = copy.deepcopy(innermost(cfg.train_dataloader.dataset))
-    steps = innermost(cfg.test_dataloader.dataset).pipeline
-    options.update(pipeline=without_label_steps(steps), test_mode=True)
-    return DATASETS.build(options)
+    steps = without_label_steps(innermost(cfg.test_dataloader.dataset).pipeline)
+    options.update(pipeline=steps, test_mode=True)
+    labelled = DATASETS.build(options)
+    return labelled, labelled if folder is None else ImageFolder(folder, pipeline=steps)
 
 
 def check_classes(images: BaseDataset, teacher: dict, scope: str) -> None:
@@ -69,23 +79,39 @@ def label_map(sample: Any, threshold: float) -> np.ndarray:
     return label.where(sure >= threshold, torch.full_like(label, IGNORED)).byte().cpu().numpy()
 
 
-def write_maps(teacher: Any, images: BaseDataset, out: str, threshold: float) -> str:
-    """Write a map an image, called as the data set's own."""
-    prefix = images.data_prefix['img_path']
+def names_of(images: BaseDataset, labelled: BaseDataset) -> list[str]:
+    """What the label maps of the images are called.
+
+    Raises:
+        ValueError: Two images of a folder would have the same map, or mmseg cannot list them, as
+            their names end differently.
+    """
+    paths = [Path(images.get_data_info(i)['img_path']) for i in range(len(images))]
+    if images is labelled:
+        names = [path.relative_to(labelled.data_prefix['img_path']).as_posix() for path in paths]
+        return [name.removesuffix(labelled.img_suffix) + labelled.seg_map_suffix for name in names]
+    if len(endings := sorted({path.suffix for path in paths})) > 1:
+        raise ValueError(f"a data set of mmseg's has images of one ending, and {images.data_root} "
+                         f'has {endings}; take a folder for each')  # fmt: skip
+    return [path.relative_to(images.data_root).with_suffix(labelled.seg_map_suffix).as_posix()
+            for path in paths]  # fmt: skip
+
+
+def write_maps(
+    teacher: Any, images: BaseDataset, labelled: BaseDataset, out: Path, threshold: float
+) -> str:
+    """Write a map an image, called as the image is."""
     kept = pixels = 0
-    for i in track(range(len(images)), 'images'):
+    for i, name in enumerate(track(names_of(images, labelled), 'images')):
         sample = teacher.test_step(pseudo_collate([images[i]]))[0]
         found = label_map(sample, threshold)
         kept, pixels = kept + int((found != IGNORED).sum()), pixels + found.size
-        if images.reduce_zero_label:  # which is taken off when maps are read
+        if labelled.reduce_zero_label:  # which is taken off when maps are read
             found = np.where(found == IGNORED, 0, found + 1).astype(np.uint8)
-        own = Path(images.get_data_info(i)['img_path']).relative_to(prefix).as_posix()
-        name = own.removesuffix(images.img_suffix) + images.seg_map_suffix
-        path = Path(images.data_root or '', out, name)
+        path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(found).save(path)
-    return f'{len(images)} label maps in {Path(images.data_root or "", out)}: of the pixels ' \
-           f'{kept / pixels:.0%} have a class'  # fmt: skip
+    return f'{len(images)} label maps in {out}: of the pixels {kept / pixels:.0%} have a class'
 
 
 def boxes_of(sample: Any, threshold: float, categories: list[int]) -> list[dict[str, Any]]:
@@ -111,18 +137,48 @@ def boxes_of(sample: Any, threshold: float, categories: list[int]) -> list[dict[
     return objects
 
 
-def write_boxes(teacher: Any, images: BaseDataset, out: str, threshold: float) -> str:
+def write_boxes(
+    teacher: Any, images: BaseDataset, labelled: BaseDataset, out: Path, threshold: float
+) -> str:
     """Write all boxes into a file like that of the data set."""
-    told = json.loads(Path(images.ann_file).read_text())
+    told = json.loads(Path(labelled.ann_file).read_text())
     objects: list[dict[str, Any]] = []
+    seen: list[dict[str, Any]] = []
     for i in track(range(len(images)), 'images'):
         sample = teacher.test_step(pseudo_collate([images[i]]))[0]
-        for one in boxes_of(sample, threshold, images.cat_ids):
+        for one in boxes_of(sample, threshold, labelled.cat_ids):
             objects.append(dict(one, id=len(objects) + 1, image_id=sample.img_id))
-    path = Path(images.data_root or '', out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(dict(told, annotations=objects)))
-    return f'{len(objects)} objects in {len(images)} images: {path}'
+        if images is not labelled:
+            name = Path(sample.img_path).relative_to(images.data_root).as_posix()
+            height, width = sample.ori_shape
+            seen.append(dict(id=sample.img_id, file_name=name, height=height, width=width))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, json.dumps(dict(told, images=seen or told['images'], annotations=objects)))
+    return f'{len(objects)} objects in {len(images)} images: {out}'
+
+
+def config_lines(own: dict, images: BaseDataset, labelled: BaseDataset, out: Path) -> str:
+    """What a config takes to train on a folder's images beside its own training data, ``own``."""
+    where, inner = '_base_.train_dataloader.dataset', own
+    while 'dataset' in inner:
+        where, inner = f'{where}.dataset', inner['dataset']
+    folder = images.data_root
+    if hasattr(labelled, 'cat_ids'):
+        paths = dict(data_root='', ann_file=str(out), data_prefix=dict(img=folder))
+    else:
+        ending = Path(images.get_data_info(0)['img_path']).suffix
+        paths = dict(data_root='', data_prefix=dict(img_path=folder, seg_map_path=str(out)),
+                     img_suffix=ending, seg_map_suffix=labelled.seg_map_suffix)  # fmt: skip
+        if 'ann_file' in inner:  # a list of the names of its own
+            paths['ann_file'] = ''
+    # What is long, or made of much, is the config's own.
+    more = [f'{key}={{{{{where}.{key}}}}}' if key in ('metainfo', 'pipeline') else
+            f'{key}={value!r}' for key, value in {**inner, **paths}.items()
+            if key != 'indices']  # fmt: skip  (a part of its own images)
+    return ("train_dataloader = dict(dataset=dict(\n"
+            "    _delete_=True, type='ConcatDataset', datasets=[\n"
+            '        {{_base_.train_dataloader.dataset}},\n'
+            f'        dict({", ".join(more)})]))')  # fmt: skip
 
 
 def main() -> None:
@@ -131,6 +187,7 @@ def main() -> None:
     add_config(parser)
     parser.add_argument('--teacher', help='config of the teacher, where the config has none')
     parser.add_argument('--teacher-checkpoint', help='its weights')
+    parser.add_argument('--images', metavar='FOLDER', help='by default the training data')
     parser.add_argument('--out', required=True, help='a folder of maps, a file of boxes')
     parser.add_argument('--threshold', type=float, default=0.5,
                         help='least probability of a pixel, score of a box (%(default)s)')
@@ -144,15 +201,19 @@ def main() -> None:
                      '--teacher-checkpoint, or the config of a pair')  # fmt: skip
     init_default_scope(cfg.default_scope)
     try:
-        images = images_of(cfg)
-        check_classes(images, teacher, cfg.default_scope)
+        labelled, images = images_of(cfg, args.images)
+        check_classes(labelled, teacher, cfg.default_scope)
         model = build_teacher(dict(teacher), cfg.default_scope)
+        model.to('cuda' if torch.cuda.is_available() else 'cpu')
+        write = write_boxes if hasattr(labelled, 'cat_ids') else write_maps
+        out = Path('' if args.images else labelled.data_root or '', args.out)
+        with torch.no_grad():
+            print(write(model, images, labelled, out, args.threshold))
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
-    model.to('cuda' if torch.cuda.is_available() else 'cpu')
-    write = write_boxes if hasattr(images, 'cat_ids') else write_maps
-    with torch.no_grad():
-        print(write(model, images, args.out, args.threshold))
+    if args.images:
+        print(f"To train on them beside its own, a config has\n\n_base_ = '{args.config}'\n"
+              + config_lines(cfg.train_dataloader.dataset, images, labelled, out))
 
 
 if __name__ == '__main__':

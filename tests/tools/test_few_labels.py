@@ -66,7 +66,7 @@ def test_pseudo_labels_stand_for_those_of_the_others(own, tmp_path):
     assert [7] not in labels[:6] and labels[6:] == [[7]] * 6
 
 
-def pseudo(monkeypatch, capsys, own, tmp_path, kind, out, threshold, names=None):
+def pseudo(monkeypatch, capsys, own, tmp_path, kind, out, threshold, names=None, more=()):
     """Call the tool for a pair with a teacher that has just been made up; what it printed."""
     path = write(tmp_path, f'{kind}_digits', own)
     cfg = Run(path, 0, tmp_path).cfg
@@ -81,7 +81,7 @@ def pseudo(monkeypatch, capsys, own, tmp_path, kind, out, threshold, names=None)
     torch.save(dict(state_dict=teacher.state_dict(), meta=meta), file)
     monkeypatch.setattr(sys, 'argv', [
         'pseudo_labels.py', str(path), '--teacher', str(cfg.model.teacher.config),
-        '--teacher-checkpoint', str(file), '--out', out, '--threshold', str(threshold)])
+        '--teacher-checkpoint', str(file), '--out', out, '--threshold', str(threshold), *more])
     pseudo_labels.main()
     return capsys.readouterr().out
 
@@ -113,6 +113,59 @@ def test_boxes_of_a_teacher_are_a_file_like_the_data_sets(own, tmp_path, monkeyp
     assert len(dataset) <= 12
     boxes = dataset[len(dataset) - 1]['data_samples'].gt_instances.bboxes
     assert len(boxes) and boxes.tensor.isfinite().all()
+
+
+@pytest.fixture
+def photos(own, tmp_path):
+    """A folder of images with one inside it."""
+    folder = shutil.copytree(own / 'images/val', tmp_path / 'photos/one')
+    shutil.copytree(own / 'images/train', tmp_path / 'photos/two')
+    return folder.parent
+
+
+@pytest.mark.parametrize('kind', ['pspnet', 'retinanet'])
+def test_a_folder_is_labelled_and_trained_on_beside_the_labelled_images(
+    kind, own, photos, tmp_path, monkeypatch, capsys
+):
+    """As a user does it: the lines that are printed are the config."""
+    out = tmp_path / ('maps' if kind == 'pspnet' else 'boxes.json')
+    said = pseudo(monkeypatch, capsys, own, tmp_path, kind, str(out), 0.0,
+                  more=['--images', str(photos)])  # fmt: skip
+    lines = said[said.index('_base_'):]
+    (tmp_path / 'beside.py').write_text(lines)
+    cfg = Config.fromfile(tmp_path / 'beside.py')
+    datasets = DATASETS.build(cfg.train_dataloader.dataset).datasets
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob('*.png'))
+    assert [paths(datasets[0]), paths(datasets[1])] == [
+        paths(DATASETS.build(config(own, tmp_path, kind == 'pspnet').train_dataloader.dataset)),
+        [str(photos / name) for name in names]]
+    if kind == 'pspnet':
+        maps = sorted(path.relative_to(out).as_posix() for path in out.rglob('*.png'))
+        assert maps == names
+        assert datasets[1][0]['data_samples'].gt_sem_seg.data.max() < 11
+    else:
+        found = json.loads(out.read_text())
+        assert [image['file_name'] for image in found['images']] == names
+        assert found['images'][0]['height'] == found['images'][0]['width'] == 64
+        assert len(datasets[1][0]['data_samples'].gt_instances.bboxes)
+    cfg.model = cfg.model.student
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 2
+
+
+def test_images_of_several_endings_are_refused_where_mmseg_cannot_list_them(
+    own, photos, tmp_path, monkeypatch, capsys
+):
+    next(photos.rglob('*.png')).rename(photos / 'other.jpg')
+    with pytest.raises(SystemExit, match=r"has \['.jpg', '.png'\]; take a folder for each"):
+        pseudo(monkeypatch, capsys, own, tmp_path, 'pspnet', str(tmp_path / 'maps'), 0.0,
+               more=['--images', str(photos)])  # fmt: skip
+    with pytest.raises(SystemExit, match="there is no folder 'nowhere'"):
+        pseudo(monkeypatch, capsys, own, tmp_path, 'retinanet', 'a.json', 0.0,
+               more=['--images', 'nowhere'])  # fmt: skip
 
 
 def test_a_teacher_of_other_classes_writes_nothing(own, tmp_path, monkeypatch, capsys):

@@ -162,6 +162,24 @@ def test_for_as_long_is_of_the_same_labels(runs):
     assert make_table.longer(rows[:3]) is None
 
 
+def test_gains_are_over_the_student_alone_with_the_same_labels(runs):
+    """And each class's; where no row of the student has them, over the first."""
+    config, results = runs[0].config, runs[0].results
+    scores = {'none:labels=0.1': 10.0, 'none:labels=0.1,iters=6': 12.0, 'dist:labels=0.1': 15.0,
+              'none:labels=0.5': 30.0, 'dist:labels=0.5': 31.0, 'none:labels=0.5,iters=6': 30.5,
+              'dist:labels=0.2': 11.0}  # fmt: skip
+    rows = [Run(config, 0, results, method=method) for method in scores]
+    for run, score in zip(rows, scores.values(), strict=True):
+        make_up(run, [score])
+    cells = [[cell.strip() for cell in line.split('|')]
+             for line in make_table.table(rows, [0]).splitlines()[2:]]  # fmt: skip
+    assert [row[3:5] for row in cells] == [
+        ['', ''], ['+2.0', ''], ['+5.0', '+3.0'], ['', ''], ['+1.0', '+0.5'], ['+0.5', ''],
+        ['+1.0', '-1.0']]  # fmt: skip
+    classes = make_table.table(rows, [0], classes=True).splitlines()
+    assert classes[4 + 2].endswith('15.5 (+0.5) |')
+
+
 def test_a_table_has_what_a_step_costs_where_it_was_measured(results):
     runs, _ = results
     assert 'training, CPU s' in make_table.table(runs, [0, 1, 2])

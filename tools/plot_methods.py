@@ -81,7 +81,7 @@ def draw(metric: str, found: Lines, over: str, out: Path) -> None:
     """Write the figure."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), layout='constrained')
+    figure = Figure(figsize=(6, 4 + 0.2 * len(found)), layout='constrained')
     axes = figure.subplots()
     for number, (label, points) in enumerate(found.items()):
         colour = f'C{number % 10}'
@@ -97,8 +97,11 @@ def draw(metric: str, found: Lines, over: str, out: Path) -> None:
     shown = metric.rpartition('/')[2]
     axes.set_xlabel(f"{shown} of the teacher" if over == 'teacher' else over)
     axes.set_ylabel(shown)
+    if over != 'teacher':  # what was run, and nothing between
+        places = {place for points in found.values() for place in points if place is not None}
+        axes.set_xticks(sorted(places), [f'{place:g}' for place in sorted(places)])
     axes.spines[['top', 'right']].set_visible(False)
-    figure.legend(loc='outside right center', fontsize=8, frameon=False)
+    figure.legend(loc='outside lower center', fontsize=8, frameon=False)
     figure.savefig(out, dpi=130)
 
 

@@ -79,39 +79,50 @@ def label_map(sample: Any, threshold: float) -> np.ndarray:
     return label.where(sure >= threshold, torch.full_like(label, IGNORED)).byte().cpu().numpy()
 
 
-def names_of(images: BaseDataset, labelled: BaseDataset) -> list[str]:
-    """What the label maps of the images are called.
+def places_of(images: BaseDataset, labelled: BaseDataset, out: Path) -> list[Path]:
+    """Where labels will be written: a map an image, or one file of boxes.
 
     Raises:
-        ValueError: Two images of a folder would have the same map, or mmseg cannot list them, as
-            their names end differently.
+        ValueError: Images or labels of the user's would be written over, maps would be taken for
+            images, or mmseg cannot list the images of a folder, as their names end differently.
     """
-    paths = [Path(images.get_data_info(i)['img_path']) for i in range(len(images))]
-    if images is labelled:
-        names = [path.relative_to(labelled.data_prefix['img_path']).as_posix() for path in paths]
-        return [name.removesuffix(labelled.img_suffix) + labelled.seg_map_suffix for name in names]
-    if len(endings := sorted({path.suffix for path in paths})) > 1:
-        raise ValueError(f"a data set of mmseg's has images of one ending, and {images.data_root} "
-                         f'has {endings}; take a folder for each')  # fmt: skip
-    return [path.relative_to(images.data_root).with_suffix(labelled.seg_map_suffix).as_posix()
-            for path in paths]  # fmt: skip
+    own = images is labelled
+    if hasattr(labelled, 'cat_ids'):
+        if out.resolve() == Path(labelled.ann_file).resolve():
+            raise ValueError(f'{out} has the labels of the data set; write another --out')
+        return [out]
+    infos = [images.get_data_info(i) for i in range(len(images))]
+    paths = [Path(info['img_path']) for info in infos]
+    root = Path(labelled.data_prefix['img_path'] if own else images.data_root)
+    if out.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f'--out {out} lies in the folder of the images, {root}, where label maps '
+                         'are taken for images; write another')  # fmt: skip
+    endings = [labelled.img_suffix] if own else sorted({path.suffix for path in paths})
+    if len(endings) > 1:
+        raise ValueError(f"a data set of mmseg's has images of one ending, and {root} has "
+                         f'{endings}; take a folder for each')  # fmt: skip
+    places = [out / (path.relative_to(root).as_posix().removesuffix(endings[0])
+                     + labelled.seg_map_suffix) for path in paths]  # fmt: skip
+    if own and {Path(info['seg_map_path']).resolve() for info in infos} & {
+            place.resolve() for place in places}:  # fmt: skip
+        raise ValueError(f'{out} has the labels of the data set; write another --out')
+    return places
 
 
 def write_maps(
-    teacher: Any, images: BaseDataset, labelled: BaseDataset, out: Path, threshold: float
+    teacher: Any, images: BaseDataset, labelled: BaseDataset, places: list[Path], threshold: float
 ) -> str:
     """Write a map an image, called as the image is."""
     kept = pixels = 0
-    for i, name in enumerate(track(names_of(images, labelled), 'images')):
+    for i, path in enumerate(track(places, 'images')):
         sample = teacher.test_step(pseudo_collate([images[i]]))[0]
         found = label_map(sample, threshold)
         kept, pixels = kept + int((found != IGNORED).sum()), pixels + found.size
         if labelled.reduce_zero_label:  # which is taken off when maps are read
             found = np.where(found == IGNORED, 0, found + 1).astype(np.uint8)
-        path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(found).save(path)
-    return f'{len(images)} label maps in {out}: of the pixels {kept / pixels:.0%} have a class'
+    return f'{len(images)} label maps: of the pixels {kept / pixels:.0%} have a class'
 
 
 def boxes_of(sample: Any, threshold: float, categories: list[int]) -> list[dict[str, Any]]:
@@ -138,9 +149,10 @@ def boxes_of(sample: Any, threshold: float, categories: list[int]) -> list[dict[
 
 
 def write_boxes(
-    teacher: Any, images: BaseDataset, labelled: BaseDataset, out: Path, threshold: float
+    teacher: Any, images: BaseDataset, labelled: BaseDataset, places: list[Path], threshold: float
 ) -> str:
     """Write all boxes into a file like that of the data set."""
+    (out,) = places
     told = json.loads(Path(labelled.ann_file).read_text())
     objects: list[dict[str, Any]] = []
     seen: list[dict[str, Any]] = []
@@ -154,31 +166,38 @@ def write_boxes(
             seen.append(dict(id=sample.img_id, file_name=name, height=height, width=width))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, json.dumps(dict(told, images=seen or told['images'], annotations=objects)))
-    return f'{len(objects)} objects in {len(images)} images: {out}'
+    return f'{len(objects)} objects in {len(images)} images'
 
 
 def config_lines(own: dict, images: BaseDataset, labelled: BaseDataset, out: Path) -> str:
-    """What a config takes to train on a folder's images beside its own training data, ``own``."""
-    where, inner = '_base_.train_dataloader.dataset', own
+    """What a config takes to train on a folder's images beside its own training data, ``own``.
+
+    The two stand where its innermost data set stood, so that what is wrapped around it (mosaic,
+    repetition) goes for both.
+    """
+    where, inner = '', own
     while 'dataset' in inner:
         where, inner = f'{where}.dataset', inner['dataset']
-    folder = images.data_root
+    wrappers, where = where.count('.'), f'_base_.train_dataloader.dataset{where}'
     if hasattr(labelled, 'cat_ids'):
-        paths = dict(data_root='', ann_file=str(out), data_prefix=dict(img=folder))
-    else:
-        ending = Path(images.get_data_info(0)['img_path']).suffix
-        paths = dict(data_root='', data_prefix=dict(img_path=folder, seg_map_path=str(out)),
-                     img_suffix=ending, seg_map_suffix=labelled.seg_map_suffix)  # fmt: skip
-        if 'ann_file' in inner:  # a list of the names of its own
-            paths['ann_file'] = ''
-    # What is long, or made of much, is the config's own.
-    more = [f'{key}={{{{{where}.{key}}}}}' if key in ('metainfo', 'pipeline') else
-            f'{key}={value!r}' for key, value in {**inner, **paths}.items()
-            if key != 'indices']  # fmt: skip  (a part of its own images)
-    return ("train_dataloader = dict(dataset=dict(\n"
+        # Of its own list only a part may be used (indices), of the other all is.
+        new = {key: value for key, value in inner.items() if key not in ('indices', 'pipeline')}
+        new.update(data_root='', ann_file=str(out), data_prefix=dict(img=images.data_root))
+    else:  # its own type may want lists or have names of its own for files
+        names = {key: labelled.metainfo[key] for key in ('classes', 'palette')}
+        new = dict(type='BaseSegDataset', data_root='', metainfo=names,
+                   data_prefix=dict(img_path=images.data_root, seg_map_path=str(out)),
+                   img_suffix=Path(images.get_data_info(0)['img_path']).suffix,
+                   seg_map_suffix=labelled.seg_map_suffix,
+                   reduce_zero_label=labelled.reduce_zero_label)  # fmt: skip
+    text = ', '.join(f'{key}={value!r}' for key, value in new.items())
+    if 'datasets' in inner:
+        steps = innermost(inner)['pipeline']
+        return f'# one more of the datasets of train_dataloader:\ndict({text}, pipeline={steps!r})'
+    return ('train_dataloader = dict(dataset=' + 'dict(dataset=' * wrappers + 'dict(\n'
             "    _delete_=True, type='ConcatDataset', datasets=[\n"
-            '        {{_base_.train_dataloader.dataset}},\n'
-            f'        dict({", ".join(more)})]))')  # fmt: skip
+            f'        {{{{{where}}}}},\n'
+            f'        dict({text}, pipeline={{{{{where}.pipeline}}}})]))' + ')' * wrappers)
 
 
 def main() -> None:
@@ -202,17 +221,19 @@ def main() -> None:
     init_default_scope(cfg.default_scope)
     try:
         labelled, images = images_of(cfg, args.images)
+        out = Path('' if args.images else labelled.data_root or '', args.out)
+        places = places_of(images, labelled, out)
         check_classes(labelled, teacher, cfg.default_scope)
         model = build_teacher(dict(teacher), cfg.default_scope)
-        model.to('cuda' if torch.cuda.is_available() else 'cpu')
-        write = write_boxes if hasattr(labelled, 'cat_ids') else write_maps
-        out = Path('' if args.images else labelled.data_root or '', args.out)
-        with torch.no_grad():
-            print(write(model, images, labelled, out, args.threshold))
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
+    model.to('cuda' if torch.cuda.is_available() else 'cpu')
+    write = write_boxes if hasattr(labelled, 'cat_ids') else write_maps
+    with torch.no_grad():
+        print(f'{out}: {write(model, images, labelled, places, args.threshold)}')
     if args.images:
-        print(f"To train on them beside its own, a config has\n\n_base_ = '{args.config}'\n"
+        base = args.config if '::' in args.config else Path(args.config).resolve()
+        print(f"To train on them beside its own, a config has\n\n_base_ = '{base}'\n"
               + config_lines(cfg.train_dataloader.dataset, images, labelled, out))
 
 

@@ -156,6 +156,72 @@ def test_a_folder_is_labelled_and_trained_on_beside_the_labelled_images(
     assert runner.iter == 2
 
 
+@pytest.mark.parametrize(('kind', 'out'), [
+    ('pspnet', 'masks/train'), ('pspnet', 'images/train/maps'),
+    ('retinanet', 'annotations/train.json'),
+])  # fmt: skip
+def test_what_is_the_users_own_is_never_written_over(
+    kind, out, own, tmp_path, monkeypatch, capsys
+):
+    before = {path: path.read_bytes() for path in own.rglob('*') if path.is_file()}
+    with pytest.raises(SystemExit, match='write another'):
+        pseudo(monkeypatch, capsys, own, tmp_path, kind, out, 0.0)
+    assert {path: path.read_bytes() for path in own.rglob('*') if path.is_file()} == before
+
+
+def test_maps_are_not_written_among_the_images_of_a_folder(
+    own, photos, tmp_path, monkeypatch, capsys
+):
+    with pytest.raises(SystemExit, match='label maps are taken for images; write another'):
+        pseudo(monkeypatch, capsys, own, tmp_path, 'pspnet', str(photos), 0.0,
+               more=['--images', str(photos)])  # fmt: skip
+
+
+def lines_of(cfg, photos, out):
+    """What is printed for a config, read as one below it."""
+    labelled, images = pseudo_labels.images_of(cfg, str(photos))
+    return (pseudo_labels.config_lines(cfg.train_dataloader.dataset, images, labelled, out),
+            pseudo_labels.places_of(images, labelled, out))  # fmt: skip
+
+
+@pytest.mark.parametrize('seg', [True, False])
+@pytest.mark.parametrize('kind', ['RepeatDataset', 'MultiImageMixDataset'])
+def test_lines_for_wrapped_data_put_both_into_the_wrapper(kind, seg, own, photos, tmp_path):
+    """All of the folder's images, also where a part of the labelled ones is used."""
+    cfg = config(own, tmp_path, seg)
+    inner = dict(cfg.train_dataloader.dataset, indices=5)
+    more = dict(times=2) if kind == 'RepeatDataset' else dict(pipeline=[])
+    cfg.train_dataloader.dataset = dict(type=kind, dataset=inner, **more)
+    cfg.dump(str(tmp_path / 'wrapped.py'))
+    lines, _ = lines_of(cfg, photos, tmp_path / 'labels')
+    (tmp_path / 'below.py').write_text(f"_base_ = 'wrapped.py'\n{lines}")
+    found = Config.fromfile(tmp_path / 'below.py').train_dataloader.dataset
+    assert found.type == kind and found.dataset.type == 'ConcatDataset'
+    first, second = found.dataset.datasets
+    assert first == inner and 'indices' not in second and second.pipeline == inner['pipeline']
+
+
+def test_lines_for_data_sets_that_are_joined_are_one_more_of_them(own, photos, tmp_path):
+    cfg = config(own, tmp_path)
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[cfg.train_dataloader.dataset] * 2)
+    lines, _ = lines_of(cfg, photos, tmp_path / 'labels')
+    text = lines[lines.index('dict('):]
+    assert eval(text)['data_prefix'] == dict(
+        img_path=str(photos), seg_map_path=str(tmp_path / 'labels'))
+
+
+def test_maps_end_as_the_data_sets_own_do(own, photos, tmp_path):
+    """Also Cityscapes' _gtFine_labelTrainIds.png."""
+    cfg = config(own, tmp_path)
+    cfg.train_dataloader.dataset.seg_map_suffix = '_labels.png'
+    lines, places = lines_of(cfg, photos, tmp_path / 'labels')
+    names = sorted(path.relative_to(photos).as_posix() for path in photos.rglob('*.png'))
+    assert [str(place.relative_to(tmp_path / 'labels')) for place in places] == [
+        name.replace('.png', '_labels.png') for name in names]
+    assert "type='BaseSegDataset'" in lines and "seg_map_suffix='_labels.png'" in lines
+
+
 def test_images_of_several_endings_are_refused_where_mmseg_cannot_list_them(
     own, photos, tmp_path, monkeypatch, capsys
 ):

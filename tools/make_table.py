@@ -172,11 +172,12 @@ def table(
 
     alone = alone_with_its_labels(rows)
     bases = [('gain (95 % interval)', alone)]
-    long = longer(rows)
-    if long and found[long[0]] and not names:
-        longs = {base: longer(rows, base) for base in set(alone)}
-        bases.append((f'gain over {long[1]}', [longs[base][0] if longs[base] else base
-                                               for base in alone]))
+    longs = {base: longer(rows, base) for base in set(alone)}
+    first_long = longs[alone[0]]
+    if first_long and found[first_long[0]] and not names:
+        lengths = {long[1] for long in longs.values() if long}
+        text = f'gain over {lengths.pop()}' if len(lengths) == 1 else 'gain over alone for as long'
+        bases.append((text, [(longs[base] or (base,))[0] for base in alone]))
     head = ['', *(metric.rpartition('/')[2] for metric in metrics), *(text for text, _ in bases)]
     # Measured side by side, if it was; seconds of different machines order nothing.
     timed = any(run.teacher and run.step_cost() for run in rows)

@@ -176,6 +176,12 @@ def test_gains_are_over_the_student_alone_with_the_same_labels(runs):
     assert [row[3:5] for row in cells] == [
         ['', ''], ['+2.0', ''], ['+5.0', '+3.0'], ['', ''], ['+1.0', '+0.5'], ['+0.5', ''],
         ['+1.0', '-1.0']]  # fmt: skip
+    assert '| gain over iters=6 |' in make_table.table(rows, [0])
+    last = make_table.table([rows[2], rows[0]], [0]).splitlines()
+    assert '| +5.0 |' in last[2] and '+' not in last[3]  # wherever it stands
+    longer = Run(config, 0, results, method='none:labels=0.5,iters=9')
+    make_up(longer, [40.0])
+    assert '| gain over alone for as long |' in make_table.table([*rows[:5], longer], [0])
     classes = make_table.table(rows, [0], classes=True).splitlines()
     assert classes[4 + 2].endswith('15.5 (+0.5) |')
 

@@ -79,6 +79,23 @@ def label_map(sample: Any, threshold: float) -> np.ndarray:
     return label.where(sure >= threshold, torch.full_like(label, IGNORED)).byte().cpu().numpy()
 
 
+def stored_numbers(reduce_zero_label: bool, renumbered: dict[int, int] | None) -> np.ndarray:
+    """What stands in a map's file for each class index, so that it is read as that index.
+
+    mmseg takes one off each number (``reduce_zero_label``), then gives the classes that a config
+    names another order (``label_map``: index in the data set's own order to index in the
+    config's).
+    """
+    numbers = np.arange(256, dtype=np.uint8)
+    for own, index in (renumbered or {}).items():
+        if index != IGNORED:  # a class that the config leaves out
+            numbers[index] = own
+    if reduce_zero_label:
+        numbers[:IGNORED] += 1
+        numbers[IGNORED] = 0
+    return numbers
+
+
 def places_of(images: BaseDataset, labelled: BaseDataset, out: Path) -> list[Path]:
     """Where labels will be written: a map an image, or one file of boxes.
 
@@ -113,15 +130,15 @@ def write_maps(
     teacher: Any, images: BaseDataset, labelled: BaseDataset, places: list[Path], threshold: float
 ) -> str:
     """Write a map an image, called as the image is."""
+    numbers = stored_numbers(labelled.reduce_zero_label,
+                             labelled.label_map if images is labelled else None)  # fmt: skip
     kept = pixels = 0
     for i, path in enumerate(track(places, 'images')):
         sample = teacher.test_step(pseudo_collate([images[i]]))[0]
         found = label_map(sample, threshold)
         kept, pixels = kept + int((found != IGNORED).sum()), pixels + found.size
-        if labelled.reduce_zero_label:  # which is taken off when maps are read
-            found = np.where(found == IGNORED, 0, found + 1).astype(np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(found).save(path)
+        Image.fromarray(numbers[found]).save(path)
     return f'{len(images)} label maps: of the pixels {kept / pixels:.0%} have a class'
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from by_method import run_name, with_method
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.runner import Runner
 from run_experiments import Run
 from test_run_experiments import write
@@ -113,6 +113,24 @@ def test_boxes_of_a_teacher_are_a_file_like_the_data_sets(own, tmp_path, monkeyp
     assert len(dataset) <= 12
     boxes = dataset[len(dataset) - 1]['data_samples'].gt_instances.bboxes
     assert len(boxes) and boxes.tensor.isfinite().all()
+
+
+@pytest.mark.parametrize('reduce_zero_label', [False, True])
+@pytest.mark.parametrize('classes', [None, ('car', 'road', 'sky')])
+def test_a_written_number_is_read_as_the_class(classes, reduce_zero_label, tmp_path):
+    """By mmseg itself, which takes one off and gives classes that are named another order."""
+    init_default_scope('mmseg')
+    (tmp_path / 'a.png').touch()
+    dataset = DATASETS.build(dict(
+        type='CityscapesDataset', data_prefix=dict(img_path=str(tmp_path)), img_suffix='.png',
+        metainfo={} if classes is None else dict(classes=classes),
+        reduce_zero_label=reduce_zero_label, pipeline=[]))
+    indices = np.array([[0, 1, 2, pseudo_labels.IGNORED]], np.uint8)
+    numbers = pseudo_labels.stored_numbers(reduce_zero_label, dataset.label_map)
+    cv2.imwrite(str(tmp_path / 'map.png'), numbers[indices])
+    step = TRANSFORMS.build(dict(type='LoadAnnotations'))
+    info = dict(dataset.get_data_info(0), seg_map_path=str(tmp_path / 'map.png'))
+    assert (step(info)['gt_seg_map'] == indices).all()
 
 
 @pytest.fixture

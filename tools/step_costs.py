@@ -9,8 +9,10 @@ machines have in different currencies.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
+import io
 import itertools
 import json
 import os
@@ -109,7 +111,8 @@ def relative_cost(alone: Config, distilled: Config, rounds: int = 8, warm_up: in
     with tempfile.TemporaryDirectory() as folder:
         for cfg in (alone, distilled):
             cfg.load_from = None
-        runners = [build(cfg, folder) for cfg in (alone, distilled)]
+        with contextlib.redirect_stdout(io.StringIO()):  # COCO's reader tells what it does
+            runners = [build(cfg, folder) for cfg in (alone, distilled)]
         pair = [steps(runner, endless(runner.train_dataloader)) for runner in runners]
         for turn in range(warm_up + rounds):
             seconds = []

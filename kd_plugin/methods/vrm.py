@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .pair import FEWEST_RELATED, Pair, Plan
+from .pair import Pair, Plan
 from .papers import METHODS
+
+# Standardised, a row of two columns is one of two points, one of three a point on a circle: of a
+# box that holds nothing the direction of its noise is left, which the student is then to follow.
+FEWEST_STANDARDISED = 4
 
 
 @METHODS.register_module('vrm')
@@ -26,9 +30,10 @@ def vrm(
     if classes and columns > classes + 1:
         options.setdefault('num_classes', classes)
         columns = classes
-    if 0 < columns < FEWEST_RELATED:
-        options.setdefault('standardise', False)
-        pair.note(f'the z-score: standardised rows of {columns} columns are one of two points')
+    if 0 < columns < FEWEST_STANDARDISED and 'standardise' not in options:
+        options['standardise'] = False
+        pair.note(f'the z-score: of {columns} columns it leaves little but noise, and it takes '
+                  f'{FEWEST_STANDARDISED}')  # fmt: skip
     if columns == 1:
         options.setdefault('inter_sample_weight', 0.0)
         pair.note('the inter-sample relation: edges of one column are +1 or -1')

@@ -41,7 +41,8 @@ def test_options_go_where_they_belong():
 
 
 @pytest.mark.parametrize(('classes', 'left_out'), [
-    (1, dict(standardise=False, inter_sample_weight=0.0)), (2, dict(standardise=False)), (3, {}),
+    (1, dict(standardise=False, inter_sample_weight=0.0)), (2, dict(standardise=False)),
+    (3, dict(standardise=False)), (4, {}),
 ])  # fmt: skip
 def test_with_few_classes_what_cannot_teach_is_left_out_and_said(classes, left_out):
     made = plan('vrm', pairs.retinanet(classes=classes))

@@ -22,9 +22,15 @@ def test_scores_beside_a_runs_name_are_those_of_the_tables():
 
 
 def gains(plan):
-    """Mean gain and whether its interval holds 0, of each method of a plan."""
-    text = make_table.from_arguments(
-        make_table.parser().parse_args([f'@configs/plans/{plan}.txt']))
+    """Mean gain and whether its interval holds 0, of each method of a plan and its rest."""
+    for end in ('', '_rest'):
+        file = ROOT / f'configs/plans/{plan}{end}.txt'
+        if file.exists():
+            yield from gains_of(file)
+
+
+def gains_of(file):
+    text = make_table.from_arguments(make_table.parser().parse_args([f'@{file}']))
     head, _, *rows = ([cell.strip() for cell in line.split('|')] for line in text.splitlines())
     column = head.index('gain (95 % interval)')
     for row in rows:

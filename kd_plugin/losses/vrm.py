@@ -65,8 +65,8 @@ class VRMLoss(LogitLoss):
       background, all but the most frequent class of the batch; where there are no targets, the
       rows on which the teacher is more confident than on average.
 
-    Rows of one column have no edges but +1 and -1: there ``inter_sample_weight=0``. Standardised rows
-    of two are one of two points, of three a point on a circle: there ``standardise=False``.
+    Rows of one column have no edges but +1 and -1: there ``inter_sample_weight=0``. Standardised
+    rows of two are one of two points, of three a point on a circle: there ``standardise=False``.
 
     Args:
         inter_sample_weight: The paper's alpha.

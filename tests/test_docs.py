@@ -22,7 +22,7 @@ def test_scores_beside_a_runs_name_are_those_of_the_tables():
 
 
 def gains(plan):
-    """Mean gain of each method, in brackets where its interval holds 0, by a plan or else its rest."""
+    """Mean gain of each method of a plan or its rest, in brackets where the interval holds 0."""
     found = {}
     for end in ('_rest', ''):
         file = ROOT / f'configs/plans/{plan}{end}.txt'

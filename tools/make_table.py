@@ -4,7 +4,7 @@ Takes the same configs, methods, seeds and plans. The first row is the student a
 others are compared seed by seed. If the student trained for longer is among them (none:iters=…), a
 column compares to that as well. A document keeps its tables up to date with a line
 
-    <!-- table: @configs/plans/demo_pspnet.txt --classes -->
+    <!-- table: @configs/plans/demo_pspnet-long.txt --classes -->
 
 before each: tools/make_table.py --refresh FILE… writes what follows it anew.
 

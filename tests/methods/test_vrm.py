@@ -52,6 +52,11 @@ def test_with_few_classes_what_cannot_teach_is_left_out_and_said(classes, left_o
     assert len(made.notes) == len(left_out)
 
 
+def test_a_z_score_that_is_asked_for_stays():
+    made = plan(dict(type='vrm', standardise=True), pairs.retinanet(classes=3))
+    assert made.entries[0]['loss']['standardise'] is True and not made.notes
+
+
 def test_queries_are_nothing_to_relate():
     cfg = pairs.model('mmdet::sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py',
                       backbone=pairs.backbone(8), neck=pairs.neck(8, 256))  # fmt: skip

@@ -116,6 +116,14 @@ def test_a_steps_cost_is_measured_in_turns(files):
     assert 1 < relative_cost(alone, distilled, rounds=3, warm_up=1) < 20
 
 
+def test_the_time_of_a_detectors_steps_is_taken_silently(tmp_path, digits, capsys):
+    alone, distilled = (
+        pairs.training(pairs.pair('retinanet'), tmp_path, digits, seg=False, max_iters=2)
+        for _ in range(2))
+    assert relative_cost(alone, distilled, rounds=1, warm_up=0) > 0
+    assert 'loading annotations' not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('rows', [['none'], ['kd'], ['none', 'none:iters=12', 'kd']])
 def test_a_detector_that_finds_nothing_has_no_number(run, files, monkeypatch, rows):
     execute = compare.execute

@@ -16,7 +16,8 @@ from kd_plugin.methods import check_name, read
 ALONE = 'none'  # the student of the pair without a teacher
 # Options that go with any method, and with any that has a teacher.
 LENGTH = 'iters', 'epochs'
-TEACHER = 'teacher', 'teacher_iters', 'teacher_epochs'
+OF_TEACHER = *LENGTH, 'labels'  # written teacher_iters and so on
+TEACHER = 'teacher', *(f'teacher_{option}' for option in OF_TEACHER)
 
 
 def with_method(cfg: Config, method: str) -> Config:
@@ -27,8 +28,8 @@ def with_method(cfg: Config, method: str) -> Config:
         method: A name, with its options, see :func:`kd_plugin.methods.read`. ``none`` is the
             student alone. With any go ``iters=560`` (or ``epochs``), to train for so long, and
             the options of :func:`.few_labels`; with any but ``none`` also ``teacher``, another
-            teacher's config beside the pair's, and ``teacher_iters`` (or ``…_epochs``), for how
-            long the teacher trains.
+            teacher's config beside the pair's, ``teacher_iters`` (or ``…_epochs``), for how long
+            the teacher trains, and ``teacher_labels``, the share of the labels that it sees.
 
     Raises:
         ValueError: An unknown method, a plain model that is to be taught, a teacher that is not
@@ -68,11 +69,11 @@ def with_method(cfg: Config, method: str) -> Config:
     return cfg
 
 
-def teacher_length(options: dict[str, Any]) -> str | None:
-    """For how long a method's options let the teacher train, as the method of its own run."""
-    lengths = [f'{unit}={options[f"teacher_{unit}"]}' for unit in LENGTH
-               if f'teacher_{unit}' in options]  # fmt: skip
-    return f'{ALONE}:{",".join(lengths)}' if lengths else None
+def teacher_method(options: dict[str, Any]) -> str | None:
+    """How a method's options let the teacher train, as the method of its own run."""
+    own = [f'{option}={options[f"teacher_{option}"]}' for option in OF_TEACHER
+           if f'teacher_{option}' in options]  # fmt: skip
+    return f'{ALONE}:{",".join(own)}' if own else None
 
 
 def _choose(cfg: Config, options: dict[str, Any]) -> None:
@@ -88,20 +89,21 @@ def _choose(cfg: Config, options: dict[str, Any]) -> None:
     if not path.exists():
         raise ValueError(f'teacher={str(path)!r}: no such config; write the name of one beside '
                          f'{cfg.filename}')  # fmt: skip
-    own, length = Config.fromfile(path, import_custom_modules=False), teacher_length(options)
+    own, method = Config.fromfile(path, import_custom_modules=False), teacher_method(options)
     if 'student' in own.model:
         raise ValueError(
             f'teacher={path.name!r} is the config of a pair; write that of a model')
-    if length:
+    if method:
         try:
-            own = with_method(own, length)
+            own = with_method(own, method)
         except ValueError as error:
-            raise ValueError(f'teacher_iters or teacher_epochs: {error}') from error
+            named = ', '.join(option for option in options if option != 'teacher')
+            raise ValueError(f'{named}: {error}') from error
     unit = 'iter' if 'max_iters' in own.train_cfg else 'epoch'
     seed = own.get('randomness', {}).get('seed', 0)
     cfg.model.teacher.update(
         config=str(path),
-        checkpoint=f'work_dirs/{run_name(config_name(path), length, distills=False)}/seed-{seed}/'
+        checkpoint=f'work_dirs/{run_name(config_name(path), method, distills=False)}/seed-{seed}/'
                    f'{unit}_{own.train_cfg[f"max_{unit}s"]}.pth')  # fmt: skip
 
 

@@ -5,10 +5,11 @@
 A method is a name, with options behind a colon, and none the student of the pair alone
 (none:iters=560 for as long). With any go iters or epochs (the schedule is stretched), labels,
 unlabelled and pseudo (docs/unlabelled.md); where there is a teacher, teacher='CONFIG.py', another
-one's config beside the pair's, and teacher_iters, for how long it trains. Without --methods a
-config is run as it is. What is done is skipped, what was interrupted goes on from its last
-checkpoint, and a teacher that is not there yet is trained first. Put the arguments in a file and
-write @FILE to keep a plan. tools/make_table.py turns the result files into tables.
+one's config beside the pair's, teacher_iters, for how long it trains, and teacher_labels, the
+share of the labels that it sees. Without --methods a config is run as it is. What is done is
+skipped, what was interrupted goes on from its last checkpoint, and a teacher that is not there yet
+is trained first. Put the arguments in a file and write @FILE to keep a plan. tools/make_table.py
+turns the result files into tables.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
-from by_method import run_name, teacher_length, with_method
+from by_method import run_name, teacher_method, with_method
 from mmengine.config import Config
 from mmengine.runner.checkpoint import find_latest_checkpoint
 from plans import CONFIGS, RESULTS, ROOT, WORK, PlanParser, add_run_arguments, config_name
@@ -89,7 +90,7 @@ class Run:
         self.cost = self.result.with_name('step-cost.json')
         teacher = self.cfg.model.get('teacher')
         self.teacher = None if teacher is None else Path(teacher.config)
-        self.teacher_method = teacher_length(read(self.method)) if self.method else None
+        self.teacher_method = teacher_method(read(self.method)) if self.method else None
         # The folder that relative paths of the config are read from.
         self.base = ROOT if self.config.resolve().is_relative_to(CONFIGS) else Path.cwd()
         self.hash = self._hash()

@@ -1,6 +1,7 @@
 """Scores of methods over what varies among them, and other teachers of a pair."""
 
 import sys
+from pathlib import Path
 
 import make_table
 import plot_methods
@@ -46,11 +47,24 @@ def test_another_teacher_is_one_that_the_runner_trains(taught, tmp_path):
     assert short.cfg.model.distill == 'kd' and short.hash != other.hash
 
 
+def test_a_teacher_of_a_share_of_the_labels_trains_on_these_alone(runs):  # noqa: F811
+    alone = runs[1].teacher_run()
+    taught = Run(runs[1].config, 0, runs[1].results, method='kd:labels=0.5,teacher_labels=0.25')
+    teacher = taught.teacher_run()
+    assert teacher.name == 'deeplabv3_digits-teacher,labels=0.25' != alone.name
+    assert Path(taught.cfg.model.teacher.checkpoint).parts[1] == teacher.name
+    seen = {one.name: one.cfg.train_dataloader.dataset for one in (taught, teacher)}
+    assert [(part.type, part.begin, part.end) for part in seen.values()] == [
+        ('mmengine.PartOf', 0, 0.5), ('mmengine.PartOf', 0, 0.25)]
+    assert teacher.cfg.train_cfg == alone.cfg.train_cfg
+
+
 @pytest.mark.parametrize(('method', 'message'), [
     ('none:teacher_iters=2', 'without a teacher there is none to choose'),
     ("kd:teacher='nothing.py'", 'nothing.py.*no such config'),
-    ('kd:teacher_epochs=2', 'teacher_iters or teacher_epochs: .* trains by iters'),
-    ('kd:teacher_iters=2,teacher_epochs=2', 'teacher_iters or teacher_epochs: .* trains by iters'),
+    ('kd:teacher_epochs=2', 'teacher_epochs: .* trains by iters'),
+    ('kd:teacher_iters=2,teacher_epochs=2', 'teacher_iters, teacher_epochs: .* trains by iters'),
+    ('kd:teacher_labels=2', 'teacher_labels: labels=2; write a share of the training images'),
     ("kd:teacher='pspnet_digits.py'", "'pspnet_digits.py' is the config of a pair"),
 ])  # fmt: skip
 def test_teachers_that_cannot_be_chosen_are_refused(runs, method, message):  # noqa: F811

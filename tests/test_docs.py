@@ -65,6 +65,13 @@ def test_the_overview_of_gains_is_that_of_the_tables(plan, cells):
             assert found[method] == cell
 
 
+def test_the_number_of_families_is_that_of_the_compatibility_table():
+    said = re.compile(r'Of (\d+) families (\d+)\s+train')
+    known, table = (said.search((ROOT / 'docs' / page).read_text()).groups()
+                    for page in ('known-failures.md', 'compatibility.md'))  # fmt: skip
+    assert known == table
+
+
 @pytest.mark.parametrize('page', ['README.md', 'CONTRIBUTING.md'])
 def test_links_to_files_lead_somewhere(page):
     """Those between the pages of the site are Sphinx's to check."""

@@ -32,7 +32,7 @@ from results import read_result
 from run_experiments import ROOT, Run
 from scheduling import execute
 from step_costs import relative_cost
-from verdict import caveats, decided, gain, verdict
+from verdict import CONFIDENCE, caveats, confidence_of_a_look, decided, gain, verdict
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
 
@@ -191,11 +191,13 @@ class Comparison:
                 raise self._no_number(method, seed)
         return {seed: percent(metric, one['metrics'][metric]) for seed, one in found.items()}
 
-    def undecided(self, seeds: Sequence[int], metric: str, worth: float) -> list[str]:
+    def undecided(
+        self, seeds: Sequence[int], metric: str, worth: float, confidence: float
+    ) -> list[str]:
         """Methods of which the seeds cannot tell."""
         long = self.scores(self.long, seeds, metric)
         return [method for method in self.methods
-                if not decided(gain(self.scores(method, seeds, metric), long), worth)]
+                if not decided(gain(self.scores(method, seeds, metric), long, confidence), worth)]
 
     def _no_number(self, method: str, seed: int) -> SystemExit:
         return SystemExit(
@@ -215,7 +217,9 @@ class Comparison:
             raise self._no_number(method, seed)
         return next((name for name in METRICS if name in known), numbers[0])
 
-    def report(self, seeds: Sequence[int], metric: str, worth: float) -> str:
+    def report(
+        self, seeds: Sequence[int], metric: str, worth: float, confidence: float
+    ) -> str:
         """The table, the verdicts, and what they are worth."""
         rows = [self.run(row, seeds[0]) for row in (ALONE, self.long, *self.methods)]
         alone, long = (self.scores(row, seeds, metric) for row in (ALONE, self.long))
@@ -223,8 +227,14 @@ class Comparison:
         lines = [table(rows, seeds, [metric])]
         for method in self.methods:
             own = self.scores(method, seeds, metric)
-            lines.append(verdict(method, gain(own, long), gain(own, alone), worth))
-        lines += ['', *caveats(None if teacher is None else percent(metric, teacher),
+            over = [gain(own, base, confidence) for base in (long, alone)]
+            lines.append(verdict(method, *over, worth))
+        lines.append('')
+        if confidence > CONFIDENCE:
+            lines.append(
+                'Seeds were to be added until all is decided, so the intervals in these lines are '
+                f'of {100 * confidence:.1f} % each: 95 % over all looks together')
+        lines += [*caveats(None if teacher is None else percent(metric, teacher),
                                list(alone.values()), list(long.values()))]  # fmt: skip
         return '\n'.join(lines) + '\n'
 
@@ -239,7 +249,8 @@ def parse_args() -> argparse.Namespace:
                         help='names, with options as in dist:tau=4')  # fmt: skip
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--until-decided', type=int, metavar='MAX',
-                        help='add seeds, up to so many in all, until each method is decided')
+                        help='add seeds, up to so many in all, until each method is decided; '
+                        'intervals are wider, so that many looks do not decide by luck')
     parser.add_argument('--tune', action='store_true',
                         help=f"choose each method's weight of {WEIGHTS} on the validation data "
                         'first; these runs count in the time of the student for as long')
@@ -267,15 +278,17 @@ def main() -> None:
             compared.tune(args.seeds[0], args.jobs, args.threads)
         compared.lengthen(costs)
         seeds = list(args.seeds)
+        most = args.until_decided or 0
+        confidence = confidence_of_a_look(len(seeds), most)
         while True:
             compared.train(seeds, args.jobs, args.threads)
             metric = compared.metric(seeds[0])
-            left = compared.undecided(seeds, metric, args.worth)
-            if not left or len(seeds) >= (args.until_decided or 0):
+            left = compared.undecided(seeds, metric, args.worth, confidence)
+            if not left or len(seeds) >= most:
                 break
             seeds.append(max(seeds) + 1)
             print(f'{", ".join(left)}: not decided yet; seed {seeds[-1]} is next', flush=True)
-        report = compared.report(seeds, metric, args.worth)
+        report = compared.report(seeds, metric, args.worth, confidence)
     except ValueError as error:
         raise SystemExit(str(error)) from error
     (args.work_dir / 'report.md').write_text(report)

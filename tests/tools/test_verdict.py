@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from verdict import Gain, caveats, decided, gain, seeds_needed, verdict
+from verdict import (
+    Gain,
+    caveats,
+    confidence_of_a_look,
+    decided,
+    gain,
+    seeds_needed,
+    verdict,
+)
 
 
 def test_a_gain_is_scipys_paired_interval():
@@ -16,6 +24,27 @@ def test_a_gain_is_scipys_paired_interval():
     interval = test.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert decided(found) == (test.pvalue < 0.05)
+
+
+def decided_by_luck(first, most, confidence, trials=600):
+    """How often a gain that is none is decided at one of the looks."""
+    draws = np.random.default_rng(7).normal(0, 1, (trials, most))
+    none = dict.fromkeys(range(most), 0.0)
+    return np.mean([
+        any(decided(gain(dict(enumerate(draw[:seeds])), none, confidence))
+            for seeds in range(first, most + 1)) for draw in draws])
+
+
+def test_looking_at_each_new_seed_does_not_decide_by_luck():
+    assert decided_by_luck(3, 8, 0.95) > 0.1
+    assert decided_by_luck(3, 8, confidence_of_a_look(3, 8)) == pytest.approx(0.05, abs=0.02)
+    assert confidence_of_a_look(3, 3) == confidence_of_a_look(5, 0) == 0.95
+    assert confidence_of_a_look(1, 4) == confidence_of_a_look(2, 4)  # one seed decides nothing
+
+
+def test_more_looks_ask_for_more_seeds():
+    values, none = {0: 1.0, 1: 3.0, 2: -1.0}, dict.fromkeys(range(3), 0.0)
+    assert seeds_needed(gain(values, none, 0.99)) > seeds_needed(gain(values, none))
 
 
 def test_only_seeds_of_both_count():

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from results import read_result
 from run_experiments import ROOT, Run
 from scheduling import execute
 from step_costs import relative_cost
+from stopping import end_in_a_sentence
 from verdict import CONFIDENCE, caveats, confidence_of_a_look, decided, gain, verdict
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
@@ -267,7 +267,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped; the same command goes on'))
+    end_in_a_sentence()
     try:
         compared = Comparison(pair_config(args), args.methods, args.work_dir)
         for method in args.methods:

@@ -20,7 +20,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from mmengine.runner.checkpoint import find_latest_checkpoint
 from plans import CONFIGS, RESULTS, ROOT, WORK, PlanParser, add_run_arguments, config_name
 from results import read_result, rows
 from scheduling import execute
+from stopping import end_in_a_sentence
 
 # The package before any config is read: it makes 'mmseg::…' name a config.
 from kd_plugin.atomic import write_text
@@ -245,6 +245,7 @@ class Run:
             process = subprocess.Popen(
                 [sys.executable, '-W', 'ignore', str(ROOT / f'tools/{tool}.py'), *arguments],
                 cwd=self.base, stdout=out, stderr=subprocess.STDOUT, pass_fds=[self._lock],
+                start_new_session=True,  # a Ctrl-C in the terminal is for this process alone
                 env={**os.environ, 'OMP_NUM_THREADS': str(threads)})  # fmt: skip
             self.process = process
             used = None
@@ -307,7 +308,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit('stopped; the same command goes on'))
+    end_in_a_sentence()
     try:
         failures = execute(planned_runs(args, args.seeds), args.jobs, args.threads)
     except ValueError as error:  # a result file that is none

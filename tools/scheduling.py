@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from rich import progress as bars
+from stopping import leave_if_asked, let_save, looking_for_signals
 from time_left import Task, costs, seconds_left
 
 if TYPE_CHECKING:
@@ -137,19 +138,20 @@ def _execute(runs: list[Run], jobs: int, threads: int | None, progress: Progress
             progress.end(run, failed)
             active.remove(run)
 
-    pause = 1 if sys.stdout.isatty() else 30
-    with ThreadPoolExecutor(jobs) as pool:
+    pause = 1 if sys.stdout.isatty() else 30  # seconds between two lines
+    with ThreadPoolExecutor(jobs) as pool, looking_for_signals():
         waiting = {pool.submit(work, run) for run in runs}
+        seconds = 0
         try:
             while waiting:
-                ended, waiting = wait(waiting, timeout=pause)
+                ended, waiting = wait(waiting, timeout=1)
                 failures += [str(job.exception()) for job in ended if job.exception()]
-                if waiting:
+                seconds += 1
+                if waiting and seconds % pause == 0:
                     progress.show()
+                leave_if_asked()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for run in active:
-                if run.process is not None:
-                    run.process.kill()
+            let_save(active, waiting)
             raise
     return failures

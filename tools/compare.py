@@ -31,7 +31,7 @@ from results import read_result
 from run_experiments import ROOT, Run
 from scheduling import execute
 from step_costs import relative_cost
-from stopping import end_in_a_sentence
+from stopping import ending_in_a_sentence
 from verdict import CONFIDENCE, caveats, confidence_of_a_look, decided, gain, verdict
 
 import kd_plugin  # noqa: F401  (before any config is read: it makes 'mmseg::…' name a config)
@@ -265,9 +265,9 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+@ending_in_a_sentence()
 def main() -> None:
     args = parse_args()
-    end_in_a_sentence()
     try:
         compared = Comparison(pair_config(args), args.methods, args.work_dir)
         for method in args.methods:

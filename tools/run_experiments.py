@@ -36,7 +36,7 @@ from mmengine.runner.checkpoint import find_latest_checkpoint
 from plans import CONFIGS, RESULTS, ROOT, WORK, PlanParser, add_run_arguments, config_name
 from results import read_result, rows
 from scheduling import execute
-from stopping import end_in_a_sentence
+from stopping import ending_in_a_sentence
 
 # The package before any config is read: it makes 'mmseg::…' name a config.
 from kd_plugin.atomic import write_text
@@ -306,9 +306,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@ending_in_a_sentence()
 def main() -> None:
     args = parse_args()
-    end_in_a_sentence()
     try:
         failures = execute(planned_runs(args, args.seeds), args.jobs, args.threads)
     except ValueError as error:  # a result file that is none

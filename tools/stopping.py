@@ -20,15 +20,23 @@ _came: list[int] = []  # signals
 _looked_for = [False]  # whether somebody looks for them, so that no code is left in its midst
 
 
-def end_in_a_sentence() -> None:
-    """From here on a signal to stop ends the tool by a line, without a traceback.
+@contextmanager
+def ending_in_a_sentence() -> Iterator[None]:
+    """Inside the block, or the function, a signal to stop ends the tool without a traceback.
 
-    Signals that are ignored (``nohup``) stay so.
+    Signals that are ignored (``nohup``) stay so; after it all are as before.
     """
+    before = {number: signal.getsignal(number)
+              for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}  # fmt: skip
     _came.clear()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _note)
+    try:
+        for number, handler in before.items():
+            if handler != signal.SIG_IGN:
+                signal.signal(number, _note)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _note(number: int, frame: object) -> None:

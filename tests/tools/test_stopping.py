@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from scheduling import execute
-from stopping import end_in_a_sentence
+from stopping import ending_in_a_sentence
 
 # Training as the tool sees it: it works until it is asked to end, then saves.
 TRAINING = """
@@ -50,12 +50,18 @@ class Training:
         raise RuntimeError('it did not come to its end')
 
 
+NUMBERS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
 @pytest.fixture
 def handlers():
-    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
+    """As a tool under nohup finds them."""
+    before = [signal.getsignal(number) for number in NUMBERS]
+    usual = [signal.default_int_handler, signal.SIG_DFL, signal.SIG_IGN]
+    for number, handler in zip(NUMBERS, usual, strict=True):
+        signal.signal(number, handler)
+    yield usual
+    for number, handler in zip(NUMBERS, before, strict=True):
         signal.signal(number, handler)
 
 
@@ -63,16 +69,19 @@ def handlers():
 def test_what_trains_saves_first_and_a_second_signal_ends_it(
     step, saved, tmp_path, handlers, capsys
 ):
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    end_in_a_sentence()
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     runs = [Training(tmp_path / 'saved', step), Training(tmp_path / 'never', step)]
-    with pytest.raises(SystemExit, match='stopped; the same command goes on'):
+    with (pytest.raises(SystemExit, match='stopped; the same command goes on'),
+          ending_in_a_sentence()):  # fmt: skip
         execute(runs, jobs=1)
     assert (tmp_path / 'saved').exists() == saved
     assert runs[0].process.returncode == (0 if saved else -signal.SIGKILL)
     assert runs[1].process is None
-    with pytest.raises(SystemExit, match='the same command goes on'):  # where nobody looks
-        os.kill(os.getpid(), signal.SIGINT)
     assert 'a second signal ends it at once' in capsys.readouterr().err
+
+
+def test_it_ends_where_nobody_looks_and_leaves_the_handlers_as_they_were(handlers):
+    with (pytest.raises(SystemExit, match='stopped; the same command goes on'),
+          ending_in_a_sentence()):  # fmt: skip
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert [signal.getsignal(number) for number in NUMBERS] == handlers

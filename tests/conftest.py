@@ -1,5 +1,6 @@
 import functools
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,9 @@ import kd_plugin  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)  # for fixtures of a module, too: they come before those of a test
+# A script's background jobs ignore it (make test &), and so would processes that tests stop by it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

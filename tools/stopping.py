@@ -72,12 +72,13 @@ def let_save(runs: Iterable[Run], jobs: Iterable[Future]) -> None:
         runs: That are at work.
         jobs: That they are at work in.
     """
-    print('Stopping: what trains saves first; a second signal ends it at once',
-          file=sys.stderr, flush=True)  # fmt: skip
     runs, jobs = list(runs), [job for job in jobs if job.running()]
     asked, end = len(_came), time.monotonic() + PATIENCE
     try:
         _send(signal.SIGTERM, runs)
+        with suppress(OSError):  # the terminal may be closed
+            print('Stopping: what trains saves first; a second signal ends it at once',
+                  file=sys.stderr, flush=True)  # fmt: skip
         while wait(jobs, timeout=0.5).not_done and len(_came) == asked and time.monotonic() < end:
             pass
     finally:

@@ -1,5 +1,6 @@
 """A tool that is stopped lets what trains save, and ends by a line."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -77,6 +78,17 @@ def test_what_trains_saves_first_and_a_second_signal_ends_it(
     assert runs[0].process.returncode == (0 if saved else -signal.SIGKILL)
     assert runs[1].process is None
     assert 'a second signal ends it at once' in capsys.readouterr().err
+
+
+def test_a_closed_terminal_keeps_nothing_from_saving(tmp_path, handlers, monkeypatch):
+    class Closed:
+        def write(self, text):
+            raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr(sys, 'stderr', Closed())
+    with pytest.raises(SystemExit), ending_in_a_sentence():
+        execute([Training(tmp_path / 'saved', 'short')], jobs=1)
+    assert (tmp_path / 'saved').exists()
 
 
 def test_it_ends_where_nobody_looks_and_leaves_the_handlers_as_they_were(handlers):

@@ -41,6 +41,7 @@ SIZES = ('r18', 'nano', 'tiny', r'[-_]t[-_]', 'b0', 'slim', r'[-_]s[-_]', 'mobil
 METHODS = {'features': 'features', 'logits': 'dist', 'all': 'dist-plus'}
 OTHERS = 'cwd', 'pkd', 'fgd', 'mgd', 'vrm'
 TOGETHER = 'dist-plus and all others'
+SIDE = 128  # pixels of the images, where a model lets it be chosen
 MOST_CONFIGS = 4  # of a family, until one trains by itself
 TIMEOUT = 1200
 
@@ -83,7 +84,7 @@ def distil(family: str, configs: list[str], apart: bool = False) -> dict[str, An
     for config in configs[:MOST_CONFIGS]:
         row: dict[str, Any] = dict(config=config)
         try:
-            model = without_weights(read_config(path_of(config)).model)
+            model = _for_small_images(without_weights(read_config(path_of(config)).model))
             row['plain'] = _train_plain(scope, model)
         except Exception as error:  # weights to download, packages that are not there
             row['plain'] = _said(error)
@@ -107,6 +108,17 @@ def distil(family: str, configs: list[str], apart: bool = False) -> dict[str, An
     for key in METHODS:
         row[key]['taps'] = [entry['student'] for entry in row[key].pop('entries')]
     return row
+
+
+def _for_small_images(model: dict) -> dict:
+    """Transformers that take images of one size take small ones, as the other models here do.
+
+    At 640×640 pixels BEiT alone would be at it for more than half an hour.
+    """
+    for part, key in ('backbone', 'img_size'), ('data_preprocessor', 'size'):
+        if key in model.get(part, {}) and 'img_size' in model['backbone']:
+            model[part][key] = SIDE, SIDE
+    return model
 
 
 def _distil_together(scope: str, model: dict, row: dict[str, Any]) -> bool:

@@ -107,7 +107,8 @@ class Pair:
                 (self.student, self.teacher), paths, strict=True))  # fmt: skip
             if not own or not theirs:
                 continue
-            numbers = [list(range(len(side)))[part] for side in (own, theirs)]
+            numbers = [[number for number, stride in enumerate(side) if stride][part]
+                       for side in (own, theirs)]  # fmt: skip
             common = _common_levels(*([side[i] for i in chosen] for side, chosen in zip(
                 (own, theirs), numbers, strict=True)))  # fmt: skip
             if common:

@@ -86,7 +86,10 @@ class Survey:
 
     @property
     def features(self) -> dict[str, list[int]]:
-        """Strides of the maps that ``'neck'``, ``'backbone'`` and its last stage give, by path."""
+        """Strides of the maps that ``'neck'``, ``'backbone'`` and its last stage give, by path.
+
+        0 is that of what is no map, such as a transformer's class tokens beside its maps.
+        """
         return self._maps[0]
 
     @property
@@ -278,10 +281,11 @@ def _features(
         model.train()
     chosen: list[str] = [path for path in ('neck', 'backbone') if path in maps]
     if 'backbone' in maps:
-        last = maps['backbone'][-1]
+        last = next((m for m in reversed(maps['backbone']) if m.ndim == 4), None)
         stage = [path for path, given in maps.items() if path.startswith('backbone.')
                  and len(given) == 1 and given[0] is last]  # fmt: skip
         chosen += sorted(stage, key=lambda path: path.count('.'))[:1]
-    found = {path: _strides(maps[path], images) for path in chosen}
-    found = {path: strides for path, strides in found.items() if len(strides) == len(maps[path])}
-    return found, {path: [m.shape[1] for m in maps[path]] for path in found}
+    found = {path: [stride for m in maps[path] for stride in _strides([m], images) or [0]]
+             for path in chosen}  # fmt: skip
+    found = {path: strides for path, strides in found.items() if any(strides)}
+    return found, {path: [m.shape[1] if m.ndim == 4 else 0 for m in maps[path]] for path in found}

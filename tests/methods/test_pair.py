@@ -89,6 +89,14 @@ def test_maps_of_other_strides_alone_are_resized():
     assert entry['aligner'] == 'resize'
 
 
+def test_of_what_a_backbone_gives_the_maps_are_compared():
+    tokens = side(features=dict(backbone=[16, 0, 16, 0]))  # each map with its class token
+    entries = [pair(*sides).features(dict(type='PKDLoss'))[0] for sides in (
+        (tokens, tokens), (tokens, side(features=dict(backbone=[16, 16]))))]
+    assert [entry['levels'] for entry in entries] == [
+        dict(student=[0, 2], teacher=[0, 2]), dict(student=[0, 2], teacher=[0, 1])]
+
+
 def test_the_last_stages_are_compared_only_where_both_have_one():
     whole = side(features={'backbone': [8, 16], 'backbone.layer4': [16]})
     other = side(features={'backbone': [8, 16], 'backbone.stages.3': [16]})

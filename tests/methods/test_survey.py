@@ -22,7 +22,7 @@ from kd_plugin.methods.survey import (
     _strides,
 )
 from kd_plugin.methods.watching import Seen, layers_behind, watched
-from kd_plugin.teacher import build_model
+from kd_plugin.teacher import build_model, read_config
 
 # Masks are not what a box head's loss is about.
 CASES = [(case, 'mmdet') for case in architectures.DETECTORS
@@ -75,6 +75,20 @@ def test_auxiliary_heads_have_the_weight_of_their_task_loss():
 def test_strides_of_a_pyramid():
     found = Survey(build_model(pairs.retinanet(), 'mmdet'), 'mmdet')
     assert found.features['neck'] == found.logits[0].strides == [8, 16, 32, 64, 128]
+
+
+def test_class_tokens_beside_maps_are_none_and_do_not_keep_dpt_from_being_taught():
+    cfg = read_config('mmseg::dpt/dpt_vit-b16_8xb2-160k_ade20k-512x512.py').model
+    cfg.update(pretrained=None, data_preprocessor=dict(type='SegDataPreProcessor'))
+    cfg.backbone.update(img_size=32, embed_dims=16, num_layers=4, num_heads=2,
+                        out_indices=(0, 1, 2, 3))  # fmt: skip
+    cfg.decode_head.update(in_channels=(16,) * 4, embed_dims=16, channels=8, num_classes=5,
+                           post_process_channels=[4, 8, 8, 16])  # fmt: skip
+    distiller = SEGMENTORS.build(dict(
+        type='SegmentorDistiller', student=cfg, teacher=dict(config=cfg), distill='dist-plus'))
+    features = distiller.entries[-1]
+    assert features.student == 'backbone'
+    assert features.levels.numbers == dict(student=[0, 2, 4, 6], teacher=[0, 2, 4, 6])
 
 
 @pytest.mark.parametrize(('case', 'path'), architectures.QUERY_BASED[:2],

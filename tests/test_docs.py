@@ -27,7 +27,7 @@ def gains(plan):
     for end in ('_rest', ''):
         file = ROOT / f'configs/plans/{plan}{end}.txt'
         if file.exists():
-            found.update(gains_of(file))
+            found.update(reversed(list(gains_of(file))))  # of two longer schedules, the first
     return found
 
 

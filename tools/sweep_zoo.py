@@ -113,7 +113,7 @@ def distil(family: str, configs: list[str], apart: bool = False) -> dict[str, An
 def _for_small_images(model: dict) -> dict:
     """Transformers that take images of one size take small ones, as the other models here do.
 
-    At 640×640 pixels BEiT alone would be at it for more than half an hour.
+    At 640×640 pixels BEiT was not done within TIMEOUT.
     """
     for part, key in ('backbone', 'img_size'), ('data_preprocessor', 'size'):
         if key in model.get(part, {}) and 'img_size' in model['backbone']:
